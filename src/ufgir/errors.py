@@ -1,0 +1,24 @@
+"""The one kind of error that is the user's to mend: it is shown as text, without a traceback."""
+
+
+class UserError(Exception):
+    """Faults that a user can mend, all those found, each saying what was given, what is allowed and what to do.
+
+    Args:
+        faults: one sentence or several for each fault.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults = list(faults)
+
+    def __str__(self) -> str:
+        if len(self.faults) == 1:
+            return self.faults[0]
+        lines = [f"{len(self.faults)} faults; nothing was started."]
+        lines += [f"{number:2}. {fault}" for number, fault in enumerate(self.faults, start=1)]
+        return "\n".join(lines)
+
+
+class RunFailed(Exception):
+    """A run started and could not finish; the message is its reason."""

@@ -1,0 +1,49 @@
+"""The paper's authors' checkpoints, in their names, to ours."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ufgir.errors import UserError
+from ufgir.models.reduced_vit import ReducedViT
+
+AUTHORS_HEAD = "ifa_head.0."  # their prefix of both aggregation heads
+
+
+def convert_authors_state_dict(state_dict: Mapping[str, Tensor], model: ReducedViT) -> dict[str, Tensor]:
+    """Rename the authors' entries so that `model.load_state_dict(..., strict=True)` takes them.
+
+    Theirs are timm's names, with `clr`, the CLR's rows at the end of `pos_embed`, and `ifa_head.0.*` for the
+    aggregation head, beside which they keep an unused `head.*` of 1000 classes.
+
+    Args:
+        state_dict: entries with the authors' names and shapes.
+        model: the model that they are for.
+
+    Raises:
+        UserError: entries are missing, left over or of another shape; all of them are named.
+    """
+    converted = dict(state_dict)
+    if model.collected_layers:
+        converted = {name: value for name, value in converted.items() if not name.startswith("head.")}
+        converted = {name.replace(AUTHORS_HEAD, "head.", 1): value for name, value in converted.items()}
+    if model.cache is not None and "clr" in converted:
+        converted["cache.clr"] = converted.pop("clr")
+        if model.cache.pos_embed is not None and "pos_embed" in converted:
+            rows = model.pos_embed.shape[1]
+            converted["cache.pos_embed"] = converted["pos_embed"][:, rows:]
+            converted["pos_embed"] = converted["pos_embed"][:, :rows]
+    _require_equal_shapes(converted, model.state_dict())
+    return converted
+
+
+def _require_equal_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    faults = [f"{name}: missing in the checkpoint." for name in wanted if name not in given]
+    faults += [f"{name}: the model has no such entry." for name in given if name not in wanted]
+    faults += [
+        f"{name}: shape {tuple(given[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} in the model."
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    if faults:
+        raise UserError("The checkpoint does not fit the model: " + " ".join(faults))

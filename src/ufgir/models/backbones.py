@@ -1,0 +1,130 @@
+"""Backbones by name: which there are, what they are made of, and how they get their weights."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache as memoize
+from pathlib import Path
+
+import timm
+import torch
+from omegaconf import OmegaConf
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+
+from ufgir.errors import UserError
+from ufgir.resources import conf_dir
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What the rest of the program must know of a backbone before it is built."""
+
+    depth: int
+    patch: tuple[int, int]
+    embed_dim: int
+    num_heads: int
+
+
+@memoize
+def named_backbones() -> dict[str, tuple[str, dict]]:
+    """Our config names: `conf/backbone/<name>.yaml` -> (timm name, kwargs)."""
+    files = sorted((conf_dir() / "backbone").glob("*.yaml"))
+    configs = {file.stem: OmegaConf.load(file) for file in files}
+    return {name: (config.name, dict(config.kwargs)) for name, config in configs.items() if "name" in config}
+
+
+def timm_name_and_kwargs(backbone: str) -> tuple[str, dict]:
+    """The timm name and sizes behind one of our config names; any other name is taken as timm's."""
+    return named_backbones().get(backbone, (backbone, {}))
+
+
+def describe(name: str, kwargs: Mapping | None = None) -> BackboneFacts:
+    """Facts of a backbone, without building its weights.
+
+    Args:
+        name: a timm name, or one of our config names.
+        kwargs: sizes for timm's VisionTransformer.
+
+    Raises:
+        UserError: timm does not know the name or the sizes, or the model is not a plain ViT with a class token.
+    """
+    name, sizes = timm_name_and_kwargs(name)
+    with torch.device("meta"):
+        vit = _create(name, pretrained=False, **{**sizes, **(kwargs or {})})
+    return BackboneFacts(len(vit.blocks), vit.patch_embed.patch_size, vit.embed_dim, vit.blocks[0].attn.num_heads)
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    img_size: int,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    kwargs: Mapping | None = None,
+) -> VisionTransformer:
+    """A timm VisionTransformer for `img_size` pixels and `num_classes`, position embeddings resampled as timm does.
+
+    Args:
+        name: timm name.
+        num_classes: number of classes of its new linear head.
+        img_size: side of the input images, pixels.
+        pretrained: load timm's published weights.
+        checkpoint: file with weights of this backbone, in any layout that timm reads.
+        kwargs: sizes for timm's VisionTransformer.
+
+    Raises:
+        UserError: unknown or unsupported model, or its weights cannot be had; never a silent random start.
+    """
+    kwargs = {**(kwargs or {}), "num_classes": num_classes, "img_size": img_size}
+    if checkpoint is not None:
+        kwargs["pretrained_cfg_overlay"] = {"file": str(checkpoint), "hf_hub_id": None, "url": ""}
+    elif not pretrained:
+        return _create(name, pretrained=False, **kwargs)
+    try:
+        return _create(name, pretrained=True, **kwargs)
+    except UserError:
+        raise
+    except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights, other sizes
+        source = f"backbone.checkpoint={checkpoint}" if checkpoint else f"the pretrained weights of {name}"
+        raise UserError(
+            f"{source} cannot be had: {_first_line(error)} "
+            "Start from random weights with backbone.pretrained=false, or name a local file with backbone.checkpoint=FILE."
+        ) from error
+
+
+def _create(name: str, **kwargs) -> VisionTransformer:
+    """`timm.create_model` with the faults of name and sizes told in the user's words."""
+    plain_name = name.split(".", 1)[0]
+    if not timm.is_model(plain_name):
+        known = [*named_backbones(), *timm.list_models(module="vision_transformer"), *timm.list_models(module="deit")]
+        near = difflib.get_close_matches(plain_name, known, n=3)
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        raise UserError(f"backbone.name={name} is not a model of timm {timm.__version__}.{hint}")
+    sizes = {key: value for key, value in kwargs.items() if key not in ("pretrained", "num_classes")}
+    try:
+        vit = timm.create_model(name, **kwargs)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise UserError(f"backbone.name={name} cannot be built with {sizes}: {_first_line(error)}") from error
+    if reason := unsupported(vit):
+        raise UserError(f"backbone.name={name} is not supported: {reason}. Choose a plain timm ViT such as deit_s.")
+    return vit
+
+
+def unsupported(model: torch.nn.Module) -> str | None:
+    """Why a timm model cannot be wrapped, or None if it can: a plain VisionTransformer with a class token can."""
+    if type(model) is not VisionTransformer:
+        return f"it is a {type(model).__name__}, not a plain VisionTransformer"
+    if not model.has_class_token:
+        return "it has no class token, from which tokens are scored and aggregated"
+    if model.attn_pool is not None:
+        return "it pools by attention instead of the class token"
+    kinds = {type(block).__name__ for block in model.blocks if type(block) is not Block}
+    kinds |= {type(block.attn).__name__ for block in model.blocks if not kinds and type(block.attn) is not Attention}
+    return f"its blocks are built of {', '.join(sorted(kinds))}" if kinds else None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".") + "."

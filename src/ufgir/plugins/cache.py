@@ -1,0 +1,95 @@
+"""CLC, the cross-layer cache (paper, section 3.2): tokens of earlier blocks come back after each reduction."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class CacheState:
+    """What one forward pass remembers.
+
+    Attributes:
+        pooled: length of the leading part of the sequence that the next means are taken over.
+        entries: cached tokens (B, 1 or num_clr, C) in block order, the mean before the CLR of each block.
+    """
+
+    pooled: int
+    entries: list[Tensor] = field(default_factory=list)
+
+
+class CrossLayerCache(nn.Module):
+    """Appends CLR tokens to the sequence, caches a summary of each block and returns it at the recovery layers.
+
+    Args:
+        cls_token: the backbone's class token (1, 1, C); the CLR tokens start as copies of it.
+        recovery_layers: 0-indexed blocks after which the cache is emptied into the sequence.
+        prefix: number of leading CLS and register tokens.
+        embed_position: whether the CLR tokens get rows of a position embedding (as CLS does in this backbone).
+        num_clr: number of CLR tokens.
+        gap: cache the mean token of each block.
+        pool_cls: count the class token into that mean.
+        pool_clr: count the CLR tokens into that mean.
+
+    Raises:
+        ValueError: `num_clr` is 0 and `gap` is off, so there would be nothing to cache.
+    """
+
+    def __init__(
+        self,
+        cls_token: Tensor,
+        recovery_layers: Collection[int],
+        prefix: int,
+        embed_position: bool,
+        *,
+        num_clr: int = 1,
+        gap: bool = True,
+        pool_cls: bool = False,
+        pool_clr: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_clr < 0 or (num_clr == 0 and not gap):
+            raise ValueError(f"cache: num_clr={num_clr} with gap={gap}; num_clr is at least 1, or 0 while gap is on.")
+        self.recovery_layers = tuple(sorted(recovery_layers))
+        self.prefix = prefix
+        self.num_clr = num_clr
+        self.gap = gap
+        self.pool_cls = pool_cls
+        self.pool_clr = pool_clr
+        self.clr = nn.Parameter(cls_token.detach().repeat(1, num_clr, 1)) if num_clr else None
+        position = torch.randn_like(self.clr) * 0.02 if num_clr and embed_position else None
+        self.pos_embed = None if position is None else nn.Parameter(position)
+
+    def begin(self, x: Tensor) -> tuple[Tensor, CacheState]:
+        """Append the CLR tokens to the embedded tokens `x` (B, N, C): (B, N + num_clr, C), and an empty cache."""
+        patches_end = x.shape[1]
+        if self.clr is not None:
+            clr = self.clr if self.pos_embed is None else self.clr + self.pos_embed
+            x = torch.cat((x, clr.expand(x.shape[0], -1, -1)), dim=1)
+        return x, CacheState(pooled=x.shape[1] if self.pool_clr else patches_end)
+
+    def after_block(self, layer: int, x: Tensor, state: CacheState) -> Tensor:
+        """Return the cached tokens to `x` (B, N, C) if `layer` is a recovery layer, then cache a summary of it."""
+        if layer in self.recovery_layers and state.entries:
+            state.pooled = x.shape[1]
+            x = torch.cat((x, *state.entries), dim=1)
+            state.entries.clear()
+        if layer < self.recovery_layers[-1]:
+            if self.gap:
+                state.entries.append(self._mean(x, state.pooled))
+            if self.num_clr:
+                # After a recovery the last tokens are the newest cached copies: from here on they are the CLR.
+                state.entries.append(x[:, -self.num_clr :])
+        return x
+
+    def _mean(self, x: Tensor, pooled: int) -> Tensor:
+        """Mean token (B, 1, C) of the first `pooled` tokens; registers never count, CLS only with `pool_cls`."""
+        tokens = x[:, self.prefix : pooled]
+        if self.pool_cls:
+            tokens = torch.cat((x[:, :1], tokens), dim=1)
+        return tokens.mean(dim=1, keepdim=True)
+
+    def extra_repr(self) -> str:
+        return f"recovery_layers={self.recovery_layers}, num_clr={self.num_clr}, gap={self.gap}"
