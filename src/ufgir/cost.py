@@ -8,6 +8,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from ufgir.models import ReducedViT
+from ufgir.models.modes import evaluating
 
 ATTENTION = "scaled_dot_product_attention"
 
@@ -27,26 +28,20 @@ def count_macs(model: nn.Module, img_size: int) -> int:
     """
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, img_size, img_size, device=parameter.device, dtype=parameter.dtype)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            analysis = FlopCountAnalysis(model, image).set_op_handle(f"aten::{ATTENTION}", _attention_macs)
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-            total, by_operator = int(analysis.total()), analysis.by_operator()
-            if isinstance(model, ReducedViT):
-                _check_attention(int(by_operator[ATTENTION]), fused_attention_macs(model, image))
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(model):
+        analysis = FlopCountAnalysis(model, image).set_op_handle(f"aten::{ATTENTION}", _attention_macs)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        total, by_operator = int(analysis.total()), analysis.by_operator()
+        if isinstance(model, ReducedViT):
+            _check_attention(int(by_operator[ATTENTION]), fused_attention_macs(model, image))
     return total
 
 
-@torch.no_grad()
 def fused_attention_macs(model: ReducedViT, image: torch.Tensor) -> int:
     """Closed form of what all fused attention costs: 2 N^2 C for each block, N the tokens that enter it."""
     entering: list[int] = []
-    model.forward_features(image, observe=lambda x, _: entering.append(x.shape[1]))
+    with evaluating(model):
+        model.forward_features(image, observe=lambda x, _: entering.append(x.shape[1]))
     return sum(2 * tokens**2 * model.embed_dim for tokens in entering)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ufgir.models.attention import attend
+from ufgir.models.modes import evaluating
 from ufgir.models.options import cache_options, head_options, stage_keep_rates
 from ufgir.plugins import HEADS, CrossLayerCache
 from ufgir.reducers import REDUCERS
@@ -125,11 +126,11 @@ class ReducedViT(VisionTransformer):
             return checkpoint(block, x, use_reentrant=False)
         return block(x)
 
-    @torch.no_grad()
     def tokens_after_block(self, images: Tensor) -> list[int]:
-        """Number of tokens that leave each block for these images, prefix and CLR included, before any recovery."""
+        """Tokens that leave each block in evaluation, prefix and CLR included, before any recovery."""
         counts: list[int] = []
-        self.forward_features(images, observe=lambda _, leaving: counts.append(leaving.shape[1]))
+        with evaluating(self):
+            self.forward_features(images, observe=lambda _, leaving: counts.append(leaving.shape[1]))
         return counts
 
     def no_weight_decay(self) -> set[str]:

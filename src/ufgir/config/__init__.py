@@ -1,0 +1,21 @@
+"""A run's config: composed from `conf/` and the command line, checked, completed and identified."""
+
+from ufgir.config.compose import compose_run
+from ufgir.config.identity import file_digest, run_hash, slug, tables_digest
+from ufgir.config.machine import machine_faults
+from ufgir.config.messages import did_you_mean, nearest
+from ufgir.config.settings import load_config, resolve, save_config
+
+__all__ = [
+    "compose_run",
+    "did_you_mean",
+    "file_digest",
+    "load_config",
+    "machine_faults",
+    "nearest",
+    "resolve",
+    "run_hash",
+    "save_config",
+    "slug",
+    "tables_digest",
+]

@@ -1,0 +1,169 @@
+"""What settings must satisfy together. Each relation sees a config whose settings are sound by themselves."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import lcm
+from pathlib import Path
+
+from ufgir.config.messages import listed, typed
+from ufgir.config.rules import choices
+from ufgir.config.settings import default_resize, keep_rate_of, schedule_epochs
+from ufgir.errors import UserError
+from ufgir.models.backbones import BackboneFacts, describe
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Settings that constrain each other.
+
+    Args:
+        reads: the settings or groups involved; the first is to blame.
+        faults: of a plain, resolved config, the faults among them.
+    """
+
+    reads: tuple[str, ...]
+    faults: Callable[[dict], Iterator[str]]
+
+
+def _backbone_exists(config: dict) -> Iterator[str]:
+    try:
+        _facts(config)
+    except UserError as error:
+        yield from error.faults
+
+
+def _weights_exist(config: dict) -> Iterator[str]:
+    backbone = config["backbone"]
+    if (file := backbone["checkpoint"]) is not None:
+        if not Path(file).expanduser().is_file():
+            yield (
+                f"{typed('backbone.checkpoint', file)}: there is no such file; looked at {Path(file).absolute()}. "
+                "Give a file with weights of this backbone, or backbone.checkpoint=null."
+            )
+    elif backbone["pretrained"] and _sizes_differ(backbone):
+        yield (
+            f"{typed('backbone.kwargs', backbone['kwargs'])}: there are no trained weights of these sizes. "
+            "Start from random ones with backbone.pretrained=false, or leave the sizes as they are."
+        )
+
+
+def _image_fits_patches(config: dict) -> Iterator[str]:
+    size, patch = config["image_size"], _facts(config).patch
+    step = lcm(*patch)
+    if size % step:
+        fitting = max(1, round(size / step)) * step
+        yield (
+            f"image_size={size}: expected a multiple of {step}, the patch size of {config['backbone']['name']}. "
+            f"Did you mean image_size={fitting}?"
+        )
+
+
+def _layers_are_ordered(config: dict) -> Iterator[str]:
+    layers = config["reduction_layers"]
+    ordered = sorted(set(layers))
+    if layers != ordered:
+        yield (
+            f"{typed('reduction_layers', layers)}: expected ascending blocks, each of them once. "
+            f"Did you mean {typed('reduction_layers', ordered)}?"
+        )
+
+
+def _layers_exist(config: dict) -> Iterator[str]:
+    layers, depth = config["reduction_layers"], _facts(config).depth
+    beyond = [str(layer) for layer in layers if layer >= depth]
+    if beyond:
+        yield (
+            f"{typed('reduction_layers', layers)}: there is no block {listed(beyond)}; "
+            f"{config['backbone']['name']} has {depth}, numbered from 0 to {depth - 1}."
+        )
+
+
+def _one_rate_per_layer(config: dict) -> Iterator[str]:
+    rates, layers = config["keep_rate"], config["reduction_layers"]
+    if isinstance(rates, list) and len(rates) != len(layers):
+        yield (
+            f"{typed('keep_rate', rates)}: {len(rates)} rates for the {len(layers)} layers of "
+            f"{typed('reduction_layers', layers)}. Give one for each of them, or one number for all."
+        )
+
+
+def _no_reducer_keeps_all(config: dict) -> Iterator[str]:
+    rate = keep_rate_of(config)
+    if config["reducer"]["name"] == "none" and rate != 1:
+        word = "keep_rate" if config["keep_rate"] is not None else "reducer.keep_rate"
+        reducers = listed([f"reducer={name}" for name in choices("reducer") if name != "none"])
+        yield (
+            f"{typed(word, rate)} with reducer=none: without a reducer every token is kept. "
+            f"Leave {word} out, or choose {reducers}."
+        )
+
+
+def _cache_holds_something(config: dict) -> Iterator[str]:
+    cached = config["plugins"]["cache"]
+    if cached and cached["num_clr"] == 0 and not cached["gap"]:
+        yield (
+            "plugins.cache.num_clr=0 with plugins.cache.gap=false: the cache would hold nothing. "
+            "Set one of the two, or choose plugins=cla or plugins=base."
+        )
+
+
+def _batch_norm_sees_two_images(config: dict) -> Iterator[str]:
+    if config["plugins"]["head"]["name"] == "cla" and config["optim"]["batch_size"] == 1:
+        yield (
+            f"optim.batch_size=1 with {typed('plugins', config['plugins']['name'])}: the BatchNorm of the CLA head "
+            "needs two images to train. Give at least optim.batch_size=2, or choose plugins=base or plugins=clc."
+        )
+
+
+def _schedule_has_room(config: dict) -> Iterator[str]:
+    optim, epochs = config["optim"], config["trainer"]["max_epochs"]
+    warmup, cooldown = schedule_epochs(epochs, optim["warmup_epochs"], optim["cooldown_epochs"])
+    if warmup + cooldown >= epochs:
+        yield (
+            f"optim.warmup_epochs={warmup} and optim.cooldown_epochs={cooldown}: they leave nothing of "
+            f"trainer.max_epochs={epochs} to the cosine. Their sum may be {epochs - 1} at most; "
+            "null chooses both by the number of epochs."
+        )
+
+
+def _resize_holds_crop(config: dict) -> Iterator[str]:
+    side, size = config["dataset"]["resize"], config["image_size"]
+    if side is not None and side < size:
+        yield (
+            f"dataset.resize={side}: expected at least image_size={size}, which is cropped out of it. "
+            f"Leave it out for {default_resize(size)}."
+        )
+
+
+def _facts(config: dict) -> BackboneFacts:
+    return _describe(config["backbone"]["name"], tuple(sorted(config["backbone"]["kwargs"].items())))
+
+
+@cache
+def _describe(name: str, kwargs: tuple) -> BackboneFacts:
+    return describe(name, dict(kwargs))
+
+
+def _sizes_differ(backbone: dict) -> bool:
+    """Whether `kwargs` make it another model than the one of which there are weights."""
+    return "mlp_ratio" in backbone["kwargs"] or describe(backbone["name"], backbone["kwargs"]) != describe(
+        backbone["name"], {}
+    )
+
+
+SCHEDULE = ("optim.warmup_epochs", "optim.cooldown_epochs", "trainer.max_epochs", "dataset.epochs")
+
+RELATIONS = (
+    Relation(("backbone",), _backbone_exists),
+    Relation(("backbone.checkpoint", "backbone"), _weights_exist),
+    Relation(("image_size", "backbone"), _image_fits_patches),
+    Relation(("reduction_layers",), _layers_are_ordered),
+    Relation(("reduction_layers", "backbone"), _layers_exist),
+    Relation(("keep_rate", "reduction_layers"), _one_rate_per_layer),
+    Relation(("keep_rate", "reducer"), _no_reducer_keeps_all),
+    Relation(("plugins.cache",), _cache_holds_something),
+    Relation(("optim.batch_size", "plugins"), _batch_norm_sees_two_images),
+    Relation(SCHEDULE, _schedule_has_room),
+    Relation(("dataset.resize", "image_size"), _resize_holds_crop),
+)

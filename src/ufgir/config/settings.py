@@ -1,0 +1,91 @@
+"""From a composed config to the settings of a run, with nothing left to be chosen, and to its file and back."""
+
+import os
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from ufgir.config.machine import uses_cuda
+from ufgir.config.rules import RULES
+from ufgir.errors import UserError
+
+
+def resolve(config: DictConfig | dict) -> dict:
+    """The settings of a run as plain Python.
+
+    What a null or `auto` stands for is filled in, so that two configs that mean the same settings become equal:
+    `keep_rate` (a number, or a list of different numbers), `dataset.resize` (pixels), `optim.warmup_epochs`,
+    `optim.cooldown_epochs` and `trainer.precision` (one of Lightning's, by the devices of this machine).
+
+    Args:
+        config: composed and without faults.
+    """
+    config = as_plain(config)
+    for key, rule in RULES.items():
+        *parents, name = key.split(".")
+        node = config
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        if isinstance(node, dict) and name in node and not isinstance(node[name], dict):
+            node[name] = rule.kind.canonical(node[name])
+    dataset, optim, trainer = config["dataset"], config["optim"], config["trainer"]
+    config["keep_rate"] = keep_rate_of(config)
+    if dataset["resize"] is None:
+        dataset["resize"] = default_resize(config["image_size"])
+    epochs = schedule_epochs(trainer["max_epochs"], optim["warmup_epochs"], optim["cooldown_epochs"])
+    optim["warmup_epochs"], optim["cooldown_epochs"] = epochs
+    if trainer["precision"] == "auto":
+        trainer["precision"] = "16-mixed" if uses_cuda(trainer["accelerator"]) else "32-true"
+    return config
+
+
+def as_plain(config: DictConfig | dict) -> dict:
+    """A copy of a config as plain Python, its interpolations resolved and Hydra's own node left out."""
+    config = config if isinstance(config, DictConfig) else OmegaConf.create(config)
+    plain = OmegaConf.to_container(config, resolve=True)
+    plain.pop("hydra", None)
+    return plain
+
+
+def keep_rate_of(config: dict) -> float | list[float]:
+    """The keep rate in force: the top-level one or, while that is null, the reducer's own; equal rates as one."""
+    rate = config["reducer"]["keep_rate"] if config["keep_rate"] is None else config["keep_rate"]
+    return rate[0] if isinstance(rate, list) and len(set(rate)) == 1 else rate
+
+
+def default_resize(image_size: int) -> int:
+    """Side to which images are resized before a crop of `image_size` pixels, as in the paper."""
+    return int(image_size / 0.875)
+
+
+def schedule_epochs(epochs: int, warmup: int | None = None, cooldown: int | None = None) -> tuple[int, int]:
+    """Epochs of warm-up and of cool-down in a run of `epochs`; null stands for what suits its length."""
+    cooldown = min(5, epochs // 10) if cooldown is None else cooldown
+    warmup = max(0, min(2, epochs - cooldown - 1)) if warmup is None else warmup
+    return warmup, cooldown
+
+
+def save_config(config: dict, path: Path) -> None:
+    """Write the settings of a run as YAML, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load_config(path: Path) -> dict:
+    """Read what `save_config` wrote.
+
+    Raises:
+        UserError: there is no such file, or it is not the config of a run.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Give the folder of a run.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable YAML: {str(error).splitlines()[0]}.") from error
+    lacking = sorted({key.split(".")[0] for key in RULES} - set(config if isinstance(config, dict) else ()))
+    if lacking:
+        raise UserError(f"{path} is not the config of a run: it has no {', '.join(lacking)}.")
+    return config

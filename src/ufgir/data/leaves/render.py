@@ -1,0 +1,135 @@
+"""From a specification to a folder in the authors' split format, rendered once."""
+
+import os
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ufgir.data.leaves.cultivar import cultivar, name
+from ufgir.data.leaves.paint import draw
+from ufgir.data.leaves.photo import photograph
+from ufgir.data.progress import tracked
+from ufgir.data.tables import Tables, write_tables
+
+_REVISION = 1                 # raise it when the pictures change: folders of another revision are left alone
+_SPLITS = ("train", "val", "test")
+_OVERSAMPLE = 1.5
+
+
+@dataclass(frozen=True)
+class LeavesSpec:
+    """Everything that decides the images.
+
+    Args:
+        classes: number of cultivars.
+        train, val, test: images per class and split.
+        size: side of the square images, pixels.
+        seed: another seed gives other cultivars and other photographs.
+    """
+
+    classes: int = 20
+    train: int = 6
+    val: int = 2
+    test: int = 10
+    size: int = 256
+    seed: int = 0
+
+
+def class_names(spec: LeavesSpec) -> list[str]:
+    """The cultivars' names in the order of their class ids."""
+    return [name(spec.seed, class_id) for class_id in range(spec.classes)]
+
+
+def tables(spec: LeavesSpec) -> Tables:
+    """The split tables of a specification, whether or not it is rendered."""
+    rows = {split: [(class_id, _path(spec, class_id, split, index)) for class_id in range(spec.classes)
+                    for index in range(getattr(spec, split))] for split in _SPLITS}
+    rows["train_val"] = rows["train"] + rows["val"]
+    return {split: pd.DataFrame(found, columns=["class_id", "dir"]) for split, found in rows.items()}
+
+
+def folder(spec: LeavesSpec, root: Path) -> Path:
+    """Where below `root` a specification is, or will be, rendered."""
+    classes, train, val, test, size, seed = astuple(spec)
+    return Path(root) / f"{classes}x{train}+{val}+{test}_{size}px_seed{seed}_r{_REVISION}"
+
+
+def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
+    """Render a specification into `folder(spec, root)`, unless it is there already.
+
+    The folder appears whole or not at all. The same specification gives the same bytes on the same machine, and each
+    image depends only on seed, size, class, split and its number, so other counts leave it as it is.
+
+    Args:
+        progress: show a bar on standard error if that is a terminal, else one line.
+
+    Returns:
+        The folder with `train.csv, val.csv, train_val.csv, test.csv, classid_classname.csv` and `images/`.
+    """
+    target = folder(spec, root)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        _fill(draft, spec, target, progress)
+        draft.chmod(0o777 & ~_umask())
+        _publish(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def image(spec: LeavesSpec, class_id: int, split: str, index: int) -> Image.Image:
+    """One photograph, RGB of `spec.size` pixels."""
+    rng = np.random.default_rng(np.random.SeedSequence([spec.seed, class_id, _SPLITS.index(split), index]))
+    leaf = draw(cultivar(spec.seed, class_id), round(spec.size * _OVERSAMPLE), rng)
+    return photograph(leaf, spec.size, rng)
+
+
+def _publish(draft: Path, target: Path) -> None:
+    """Give a finished folder its name; if another process was faster, its folder stays."""
+    try:
+        draft.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _path(spec: LeavesSpec, class_id: int, split: str, index: int) -> str:
+    return f"{class_id}_{name(spec.seed, class_id)}/{split}_{index}.jpg"
+
+
+def _fill(draft: Path, spec: LeavesSpec, target: Path, progress: bool) -> None:
+    """Write the images, then the tables, of a specification into a folder."""
+    jobs = [(class_id, split, index) for class_id in range(spec.classes) for split in _SPLITS
+            for index in range(getattr(spec, split))]
+    for class_id, class_name in enumerate(class_names(spec)):
+        (draft / "images" / f"{class_id}_{class_name}").mkdir(parents=True)
+
+    def save(job: tuple[int, str, int]) -> None:
+        picture = image(spec, *job)
+        picture.save(draft / "images" / _path(spec, *job), quality=92, subsampling=0)
+
+    text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
+    if progress and not sys.stderr.isatty():
+        print(f"{text} into {target}", file=sys.stderr)
+    # NumPy and Pillow release the interpreter's lock in most of their work, so threads are enough.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        for _ in tracked(pool.map(save, jobs), len(jobs), text, show=progress):
+            pass
+    write_tables(tables(spec), draft, class_names(spec))

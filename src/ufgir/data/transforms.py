@@ -1,0 +1,62 @@
+"""From a decoded image to the model's input: one resize that never changes, then a crop and a flip drawn anew.
+
+The resize yields uint8 pixels, which is what `cache.py` keeps; crop and flip act on them and the normalisation comes
+last, so that results with and without a cache are the same bits.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ufgir.data.images import load_image
+from ufgir.errors import UserError
+
+CROP_SHARE = 0.875  # the crop's side as a share of the resized side, as in the paper
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def resize_side(image_size: int, resize: int | None = None) -> int:
+    """Side in pixels to which images are resized before the crop: `resize`, or `int(image_size / 0.875)`.
+
+    Raises:
+        UserError: `resize` is smaller than the crop.
+    """
+    if resize is None:
+        return int(image_size / CROP_SHARE)
+    if resize < image_size:
+        raise UserError(f"dataset.resize={resize} is smaller than image_size={image_size}, which is cut out of it")
+    return resize
+
+
+def resized_pixels(path: Path, side: int) -> np.ndarray:
+    """Decode an image and resize it to a square, bicubic and antialiased: uint8 (side, side, 3)."""
+    return np.asarray(load_image(path).resize((side, side), Image.Resampling.BICUBIC))
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is drawn at random for a training image; nothing by default, which is how test images are cut."""
+
+    random_crop: bool = False
+    hflip: float = 0.0  # probability of a horizontal flip
+
+    def cut(self, pixels: np.ndarray, size: int, draw: np.random.Generator) -> np.ndarray:
+        """Crop, then perhaps flip: (side, side, 3) → (size, size, 3); `draw` is the image's own generator."""
+        spare = pixels.shape[0] - size
+        top = left = round(spare / 2)
+        if self.random_crop:
+            top, left = draw.integers(0, spare, size=2, endpoint=True)
+        crop = pixels[top : top + size, left : left + size]
+        return crop[:, ::-1] if draw.random() < self.hflip else crop
+
+
+def normalised(pixels: np.ndarray) -> Tensor:
+    """uint8 (S, S, 3) → float32 (3, S, S), normalised with ImageNet's mean and standard deviation."""
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(torch.float32).div_(255)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return image.sub_(mean).div_(std)

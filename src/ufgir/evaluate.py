@@ -1,0 +1,86 @@
+"""`python -m ufgir.evaluate run=DIR`, or `checkpoint=FILE`: test a finished run's weights again."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ufgir.cli import DONE, parse_words, run_command
+from ufgir.data import Source, collect, image_faults
+from ufgir.data.tables import read_tables
+from ufgir.errors import UserError
+from ufgir.runs.announce import show
+from ufgir.runs.build import build_data, build_model, build_module
+from ufgir.runs.folder import RunFolder, write_text_whole
+from ufgir.runs.testing import run_test
+from ufgir.training.checkpoint import load_weights, weights_digest
+
+USAGE = "python -m ufgir.evaluate run=DIR | checkpoint=FILE [dataset.root=DIR] [dataset.images=DIR] [out=FILE]"
+WORDS = ("run", "checkpoint", "dataset.root", "dataset.images", "out")
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Rebuild the model from the weights file, test it and write what came of it."""
+    words = parse_words(arguments, WORDS, USAGE)
+    if ("run" in words) == ("checkpoint" in words):
+        raise UserError(f"give one of run=DIR and checkpoint=FILE. Usage: {USAGE}")
+    folder = RunFolder(Path(words["run"])) if "run" in words else None
+    weights = Path(words["checkpoint"]) if folder is None else weights_of(folder)
+    content = load_weights(weights)
+    config = content["config"]
+    for word in ("root", "images"):
+        if f"dataset.{word}" in words:
+            config["dataset"][word] = words[f"dataset.{word}"]
+    source = find_source(config, content["class_names"], folder)
+    model = build_model(config, len(content["class_names"]), with_weights=False)
+    model.load_state_dict(content["state_dict"], strict=True)
+    tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
+    results = {**tested, "weights_sha256": weights_digest(model.state_dict())}
+    out = Path(words.get("out", weights.with_name("evaluation.json")))
+    write_text_whole(out, json.dumps(results, indent=2) + "\n")
+    show(str(weights), {name: str(value) for name, value in results.items()})
+    print(f"evaluation: {out}", flush=True)
+    return DONE
+
+
+def weights_of(folder: RunFolder) -> Path:
+    """The weights file of a finished run.
+
+    Raises:
+        UserError: no such run, or it is not finished, or its weights were not kept.
+    """
+    if not folder.path.is_dir():
+        raise UserError(f"run={folder.path} does not exist; give the folder of a run, below outputs/.")
+    if not folder.is_finished():
+        raise UserError(f"run={folder.path} is not finished; the command that started it brings it to its end.")
+    if not folder.weights.is_file():
+        raise UserError(f"run={folder.path} has no {folder.weights.name}: it was trained with keep=none.")
+    return folder.weights
+
+
+def find_source(config: dict[str, Any], class_names: list[str], folder: RunFolder | None) -> Source:
+    """The data set that a configuration names; with a run folder, the very tables of that run.
+
+    Raises:
+        UserError: the data cannot be had, or has other classes than the weights.
+    """
+    source, faults = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+    if source is None:
+        raise UserError(*faults)
+    if folder is not None:
+        tables, faults = read_tables(folder.splits)
+        source = replace(source, tables=tables, class_names=class_names)
+    if source.num_classes != len(class_names):
+        faults = [f"{source.name} has {source.num_classes} classes, the weights were trained on {len(class_names)}."]
+    if faults:
+        raise UserError(*faults)
+    source.prepare(config["trainer"]["progress"])
+    if faults := image_faults(source, config["trainer"]["progress"]):
+        raise UserError(*faults)
+    return source
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(evaluate))

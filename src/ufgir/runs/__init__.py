@@ -1,0 +1,1 @@
+"""Runs: their folders, and their life from a configuration to results.json."""

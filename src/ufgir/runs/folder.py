@@ -1,0 +1,90 @@
+"""The folder of one run: what lies where, who is working in it, and its results."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ufgir.errors import UserError
+
+
+class RunFolder:
+    """`<output_root>/<slug>-<hash>`.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.splits = path / "splits"
+        self.metrics = path / "metrics.csv"
+        self.checkpoint = path / "last.ckpt"  # to resume from
+        self.weights = path / "model.pt"
+        self.results = path / "results.json"
+
+    @property
+    def name(self) -> str:
+        """`<slug>-<hash>`."""
+        return self.path.name
+
+    @property
+    def id(self) -> str:
+        """The hash, which is also the run's id at Weights & Biases."""
+        return self.name.rsplit("-", 1)[-1]
+
+    def read_results(self) -> dict[str, Any] | None:
+        """What `results.json` says, or None while there is none."""
+        return json.loads(self.results.read_text()) if self.results.is_file() else None
+
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end."""
+        results = self.read_results()
+        return results is not None and results["status"] == "finished"
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write `results.json` whole or not at all."""
+        write_text_whole(self.results, json.dumps(results, indent=2) + "\n")
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Make the folder and keep every other process out of it; the system frees it when this process dies.
+
+        Raises:
+            UserError: another live process works in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        owner = self.path / ".owner"
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            who = owner.read_text() if owner.is_file() else "another process"
+            raise UserError(f"{self.path} is being worked on by {who}. Wait for it, or stop it first.") from None
+        try:
+            started = datetime.now().isoformat(sep=" ", timespec="seconds")
+            write_text_whole(owner, f"process {os.getpid()} on {socket.gethostname()} since {started}")
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write beside `path`, then rename: a reader sees the old file or the new one, never a part of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

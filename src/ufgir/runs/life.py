@@ -1,0 +1,151 @@
+"""The life of a run: train, or go on training; test once; leave the results."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ufgir.cost import count_macs
+from ufgir.data import Source
+from ufgir.models import ReducedViT
+from ufgir.runs.announce import announce_start
+from ufgir.runs.build import build_data, build_module
+from ufgir.runs.folder import RunFolder
+from ufgir.runs.quiet import quiet_lightning
+from ufgir.runs.testing import run_test
+from ufgir.training.checkpoint import AtomicCheckpointIO, save_weights, steps_taken, weights_digest
+from ufgir.training.loggers import close_loggers, log_results, make_loggers
+from ufgir.training.recorder import Recorder
+
+OWN_TRAINER_WORDS = ("compile", "progress", "limit_test_batches")  # not for the Trainer that fits
+
+
+def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: ReducedViT) -> dict[str, Any]:
+    """Train `model`, test it once after the last epoch and write the results; go on where an earlier attempt was cut.
+
+    Args:
+        folder: where everything goes; occupied by this process.
+        config: the resolved configuration.
+        source: the data set.
+        model: as initialised, from the seed and the pretrained weights.
+
+    Returns:
+        What `results.json` holds; nothing in the processes of a distributed run other than the first.
+
+    Raises:
+        RunFailed: training broke down, for instance at a non-finite loss.
+    """
+    facts = measure(model, config["image_size"])
+    announce_start(folder.name, config, source, facts)
+    module, data = build_module(config, model), build_data(config, source)
+    recorder = Recorder(config["trainer"]["log_every_n_steps"])
+    with logging_into(folder, config, facts) as loggers:
+        steps = fit(folder, config, module, data, [recorder], loggers)
+        if rank_zero_only.rank != 0:
+            return {}
+        leave_process_group()
+        results = {
+            "status": "finished",
+            **run_test(module, data, config["trainer"]),
+            "num_classes": source.num_classes,
+            **facts,
+            "train_minutes": round(recorder.seconds / 60, 3),
+            "weights_sha256": weights_digest(model.state_dict()),
+            "seed": config["seed"],
+            "versions": versions(),
+            "config": dict(config),
+        }
+        log_results(loggers, results, steps)
+    if config["keep"] != "none":
+        save_weights(folder.weights, model, config, source.class_names)
+    folder.write_results(results)
+    if config["keep"] != "all":
+        folder.checkpoint.unlink(missing_ok=True)
+    return results
+
+
+def measure(model: ReducedViT, image_size: int) -> dict[str, Any]:
+    """`gmacs`, `params_m` and `tokens` (after each block, one image)."""
+    image = torch.zeros(1, 3, image_size, image_size)
+    return {
+        "gmacs": round(count_macs(model, image_size) / 1e9, 4),
+        "params_m": round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 4),
+        "tokens": model.tokens_after_block(image),
+    }
+
+
+@contextmanager
+def logging_into(folder: RunFolder, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[list[Logger]]:
+    """The run's loggers, closed in the end whatever happens."""
+    loggers = make_loggers(folder.path, folder.id, config, facts, steps_taken(folder.checkpoint))
+    try:
+        yield loggers
+    except BaseException:
+        close_loggers(loggers, failed=True)
+        raise
+    close_loggers(loggers, failed=False)
+
+
+def fit(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    module: L.LightningModule,
+    data: L.LightningDataModule,
+    callbacks: list[L.Callback],
+    loggers: list[Logger],
+) -> int:
+    """Train to the last epoch, from the last whole epoch of an earlier attempt if there is one.
+
+    Returns:
+        The number of optimiser steps of the whole training.
+    """
+    words = config["trainer"]
+    if words["compile"]:
+        module.model.compile()
+    # Saved at the end of each epoch; everything random restarts from (seed, epoch), so a resumed run equals another.
+    checkpoint = ModelCheckpoint(
+        dirpath=folder.path, filename=folder.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    with quiet_lightning():
+        trainer = L.Trainer(
+            **{word: value for word, value in words.items() if word not in OWN_TRAINER_WORDS},
+            callbacks=[*callbacks, checkpoint, *([RichProgressBar()] if show_bar(words) else [])],
+            plugins=[AtomicCheckpointIO()],
+            logger=loggers,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the loaders share out the images themselves
+            enable_progress_bar=show_bar(words),
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint if folder.checkpoint.is_file() else None)
+    return trainer.global_step
+
+
+def show_bar(words: Mapping[str, Any]) -> bool:
+    """A progress bar belongs on a terminal; elsewhere the line of each epoch is enough."""
+    return bool(words["progress"]) and sys.stdout.isatty()
+
+
+def leave_process_group() -> None:
+    """End a distributed training, so that testing and the next job of this process run alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for variable in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(variable, None)
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers."""
+    packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "fvcore")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}, "device": device}

@@ -1,0 +1,61 @@
+"""From the words on the command line to a run that can start, or to all that is wrong with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ufgir.config import compose_run, file_digest, machine_faults, resolve, run_hash, slug, tables_digest
+from ufgir.data import Source, collect, image_faults
+from ufgir.errors import UserError
+from ufgir.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that may start."""
+
+    folder: RunFolder
+    config: dict[str, Any]  # resolved
+    source: Source
+
+
+def plan_run(overrides: Sequence[str]) -> Plan:
+    """Compose and check everything about a run; nothing is written and no weights are loaded.
+
+    Args:
+        overrides: the words of the command line, `key=value`.
+
+    Raises:
+        UserError: all faults of configuration, machine, tables and images together.
+    """
+    composed, faults = compose_run(list(overrides))
+    if composed is None:
+        raise UserError(*faults)
+    config = resolve(composed)
+    source, data_faults = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+    faults += data_faults
+    if not faults:
+        faults += machine_faults(config)
+    if source is not None:
+        faults += _batch_faults(config, source)
+        plan = None if faults else Plan(_folder(config, source), config, source)
+        if source.render is None and not (plan and plan.folder.is_finished()):
+            faults += image_faults(source, config["trainer"]["progress"])
+    if faults:
+        raise UserError(*faults)
+    return plan
+
+
+def _batch_faults(config: dict[str, Any], source: Source) -> list[str]:
+    batch, images = config["optim"]["batch_size"], len(source.train)
+    if batch <= images:
+        return []
+    return [f"optim.batch_size={batch}: the training set has {images} images. Give at most optim.batch_size={images}."]
+
+
+def _folder(config: dict[str, Any], source: Source) -> RunFolder:
+    checkpoint = config["backbone"]["checkpoint"]
+    digest = file_digest(checkpoint) if checkpoint else None
+    identity = run_hash(config, tables_digest(source.tables), digest)
+    return RunFolder(Path(config["output_root"]).expanduser() / f"{slug(config)}-{identity}")

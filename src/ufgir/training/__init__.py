@@ -1,0 +1,1 @@
+"""Training: the LightningModule, its schedule, what is recorded, and files with weights."""
