@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from ufgir.config.messages import Faults
+from ufgir.config.messages import Faults, did_you_mean
 from ufgir.config.rules import choices
 
 GROUPS = (
@@ -87,8 +87,7 @@ def _unreadable(text: str, parser: OverridesParser) -> str:
         return f"{text}: there is no such option; a setting has no dashes. {advice}"
     if not equals:
         groups = [f"{group}={text}" for group in GROUPS if text in choices(group)]
-        advice = f"Did you mean {groups[0]}?" if groups else f"Write {name}=VALUE."
-        return f"{text}: expected KEY=VALUE. {advice}"
+        return f"{text}: expected KEY=VALUE, such as keep_rate=0.5.{did_you_mean(groups)}"
     if not NAME.fullmatch(name.lstrip("+~")):
         return f"{text}: {name!r} cannot name a setting. Write KEY=VALUE without spaces, such as keep_rate=0.5."
     for opening, closing in ("[]", "{}", "()"):
@@ -104,7 +103,9 @@ def _several_runs(text: str) -> str:
     """A sweep outside of a multirun, or a list without its brackets."""
     name, _, value = text.partition("=")
     ways = ["To start one run for each, add --multirun."]
-    if key_of(text) in LISTS and "(" not in value:
+    if re.fullmatch(r"0,\d+", value):
+        ways.append(f"For a decimal: {name}={value.replace(',', '.')}.")
+    elif key_of(text) in LISTS and "(" not in value:
         ways.append(f"For one run with a list: {name}=[{value}].")
     elif "/" in value:
         ways.append(f"For a path with a comma: '{name}=\"{value}\"'.")

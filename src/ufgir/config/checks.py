@@ -1,6 +1,6 @@
 """The values of a composed config, each by its own rule and then together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ufgir.config.extras import extra_fault, open_parent
 from ufgir.config.messages import Faults, did_you_mean, nearest, nearest_key, typed
@@ -18,27 +18,32 @@ def check(config: dict, faults: Faults) -> None:
     settings = dict(flatten(config))
     for key, value in settings.items():
         source = SOURCES.get(key)
-        if source and faults.touch(source) and value == settings.get(source):
-            continue
-        if not faults.touch(key) and (text := _setting_fault(key, value)):
+        repeats = source is not None and faults.touch(source) and value == settings.get(source)
+        if not repeats and not faults.touch(key) and (text := _setting_fault(key, value)):
             faults.add(text, key)
-    for key in RULES:
-        if key not in settings and not key.startswith(ABSENT) and not faults.touch(key):
+    for key in _missing(settings):
+        if not faults.touch(key):
             faults.add(f"{key} is missing. For example {typed(key, RULES[key].example)}.", key)
     for relation in RELATIONS:
         if not faults.touch(*relation.reads):
             for text in relation.faults(config):
-                faults.add(text, relation.reads[0])
+                faults.add(text, *relation.blames, involved=relation.reads)
 
 
 def flatten(config: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Dotted name and value of every setting."""
     for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict) and (value or key == "backbone.kwargs"):
-            yield from flatten(value, f"{key}.")
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield key, value
+            yield f"{prefix}{name}", value
+
+
+def _missing(settings: Iterable[str]) -> list[str]:
+    """Settings that every run needs and a config of someone's own may lack."""
+    parts = [key.split(".") for key in settings]
+    present = {".".join(names[:count]) for names in parts for count in range(1, len(names) + 1)}
+    return [key for key in RULES if key not in present and not key.startswith(ABSENT)]
 
 
 def _setting_fault(key: str, value: object) -> str | None:

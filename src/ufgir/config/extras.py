@@ -4,18 +4,24 @@ import inspect
 from functools import cache
 
 from ufgir.config.messages import did_you_mean, nearest, typed
+from ufgir.config.rules import RULES
 
 OPEN = {"trainer": "lightning.Trainer", "backbone.kwargs": "timm's VisionTransformer"}  # what takes the further ones
 OURS = {
+    "trainer.barebones": "a run has loggers and checkpoints",
     "trainer.callbacks": "the run makes its own",
     "trainer.default_root_dir": "use output_root",
     "trainer.enable_checkpointing": "use keep=weights, none or all",
+    "trainer.enable_model_summary": "the run prints its own",
     "trainer.enable_progress_bar": "use trainer.progress",
     "trainer.fast_dev_run": "use debug=fdr",
+    "trainer.limit_val_batches": "there is no validation between epochs; use protocol=val",
     "trainer.logger": "use logger=csv or wandb",
     "trainer.max_steps": "use trainer.max_epochs, which the schedule follows",
     "trainer.max_time": "use trainer.max_epochs, which the schedule follows",
+    "trainer.num_sanity_val_steps": "there is no validation between epochs",
     "trainer.plugins": "the run makes its own",
+    "trainer.use_distributed_sampler": "the run shares out the images itself",
     "backbone.kwargs.class_token": "the reducers and plug-ins need one",
     "backbone.kwargs.global_pool": "use plugins.head.name",
     "backbone.kwargs.img_size": "use image_size",
@@ -37,6 +43,7 @@ def extra_fault(key: str, value: object) -> str | None:
     if name in arguments(parent):
         return None
     guesses = [typed(f"{parent}.{guess}", value) for guess in nearest(name, arguments(parent))]
+    guesses = [guess if guess.partition("=")[0] in RULES else f"+{guess}" for guess in guesses]
     return f"{typed(key, value)}: {OPEN[parent]} takes no {name}.{did_you_mean(guesses)}"
 
 

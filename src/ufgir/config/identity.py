@@ -45,7 +45,7 @@ def slug(config: dict) -> str:
         "" if config["protocol"] == "test" else config["protocol"],
         f"s{config['seed']}",
     ]
-    return "-".join(filter(None, parts))
+    return "-".join(filter(None, parts))[:200]
 
 
 def run_hash(config: dict, tables_digest: str, checkpoint_digest: str | None = None) -> str:

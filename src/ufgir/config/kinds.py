@@ -138,5 +138,6 @@ FLAG = Kind(
 TEXT = Kind("a text", lambda value: isinstance(value, str) and value != "")
 PATH = Kind("a path", TEXT.accepts, guess=lambda value: f"./{value}" if _is_integer(value) else "")
 OFF = Kind("false, or a choice of plugins: plugins=clc or plugins=clca", lambda value: value is False)
+MAPPING = Kind("settings by name, {NAME: VALUE}", lambda value: isinstance(value, dict))
 PRECISION = Kind(listed(PRECISIONS), lambda value: _precision(value) in PRECISIONS, _precision, PRECISIONS)
 DEVICES = Kind("a number of devices, a list of their indices, -1 for all, or auto", _is_devices)

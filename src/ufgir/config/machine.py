@@ -1,5 +1,6 @@
 """What the config asks of the machine that it runs on."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import torch
@@ -13,61 +14,59 @@ def uses_cuda(accelerator: str) -> bool:
 
 
 def machine_faults(config: dict) -> list[str]:
-    """What this machine lacks for the settings of a run.
+    """What this machine lacks for a run, in a sentence or two each.
 
     Args:
-        config: plain and without other faults.
+        config: as `resolve` returns it.
     """
     trainer = config["trainer"]
-    checks = (_accelerator_fault, _device_fault, _precision_fault, _strategy_fault)
-    return [text for check in checks if (text := check(trainer))]
+    checks = (_accelerator_faults, _device_faults, _precision_faults, _strategy_faults)
+    return [text for check in checks for text in check(trainer)]
 
 
-def _accelerator_fault(trainer: dict) -> str | None:
+def _accelerator_faults(trainer: dict) -> Iterator[str]:
     accelerator = trainer["accelerator"]
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    present["gpu"] = any(present.values())
-    if present.get(accelerator, True):
-        return None
-    kind = {"gpu": "GPU", "cuda": "CUDA device", "mps": "Apple GPU"}[accelerator]
-    return f"trainer.accelerator={accelerator}: PyTorch finds no {kind} on this machine. Use trainer=default or trainer=cpu."
-
-
-def _device_fault(trainer: dict) -> str | None:
-    devices = trainer["devices"]
-    if not uses_cuda(trainer["accelerator"]) or devices in ("auto", -1):
-        return None
-    present = torch.cuda.device_count()
-    wanted = max(devices) + 1 if isinstance(devices, list) else devices
-    if wanted <= present:
-        return None
-    return (
-        f"{typed('trainer.devices', devices)}: this machine has {present} CUDA device{'s' * (present > 1)}, numbered "
-        f"from 0. Give trainer.devices={present} or fewer, or -1 for all."
-    )
-
-
-def _precision_fault(trainer: dict) -> str | None:
-    precision = str(trainer["precision"])
-    if precision.startswith("transformer-engine") and not find_spec("transformer_engine"):
-        return f"trainer.precision={precision}: the package transformer_engine is not installed. Use trainer.precision=auto."
-    on_cpu = trainer["accelerator"] == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if on_cpu and precision.startswith("16"):
-        return (
-            f"trainer.precision={precision}: half precision needs a GPU; on the CPU it would silently become bfloat16, "
-            "which is many times slower. Use trainer.precision=auto."
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
+        kind = {"gpu": "GPU", "cuda": "CUDA device", "mps": "Apple GPU"}[accelerator]
+        yield (
+            f"trainer.accelerator={accelerator}: PyTorch finds no {kind} on this machine. "
+            "Use trainer=default, which takes what there is, or trainer=cpu."
         )
-    return None
 
 
-def _strategy_fault(trainer: dict) -> str | None:
+def _device_faults(trainer: dict) -> Iterator[str]:
+    devices, present = trainer["devices"], torch.cuda.device_count()
+    if not uses_cuda(trainer["accelerator"]) or devices in ("auto", -1):
+        return
+    if (max(devices) + 1 if isinstance(devices, list) else devices) > present:
+        found = "one CUDA device, number 0" if present == 1 else f"{present} CUDA devices, numbers 0 to {present - 1}"
+        yield f"{typed('trainer.devices', devices)}: this machine has {found}. Give trainer.devices=-1 for all of them."
+
+
+def _precision_faults(trainer: dict) -> Iterator[str]:
+    accelerator, precision = trainer["accelerator"], trainer["precision"]
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if precision.startswith("16") and (accelerator == "cpu" or not has_gpu):
+        yield (
+            f"trainer.precision={precision}: 16-bit floats need a GPU; on the CPU Lightning would turn them into "
+            "bfloat16, which is many times slower. Use trainer.precision=auto."
+        )
+    if precision.startswith("transformer-engine") and not find_spec("transformer_engine"):
+        yield (
+            f"trainer.precision={precision}: the package transformer_engine is not installed. "
+            "Use trainer.precision=auto."
+        )
+
+
+def _strategy_faults(trainer: dict) -> Iterator[str]:
     strategy = trainer["strategy"]
     if strategy == "auto":
-        return None
+        return
     from lightning.pytorch.strategies import StrategyRegistry  # seconds to import, and seldom needed here
 
     known = StrategyRegistry.available_strategies()
-    if strategy in known:
-        return None
-    guesses = [f"trainer.strategy={guess}" for guess in nearest(strategy, known)]
-    return f"trainer.strategy={strategy}: Lightning has no such strategy.{did_you_mean(guesses) or ' Use auto or ddp.'}"
+    if strategy not in known:
+        guesses = [f"trainer.strategy={guess}" for guess in nearest(strategy, known)]
+        advice = did_you_mean(guesses) or " Use trainer.strategy=auto or ddp."
+        yield f"trainer.strategy={strategy}: Lightning has no such strategy.{advice}"

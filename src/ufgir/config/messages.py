@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
-import yaml
-
 ALIKE = 0.6  # similarity, 0 to 1, from which a word passes for a misspelling of another
+ALIKE_KEY = 0.7  # the same for names of settings: there are more of them
 ANYTHING = ("experiment", "debug")  # presets: while one of them is unknown, every other setting is
 
 
@@ -14,20 +13,30 @@ class Faults:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self._keys: set[str] = set()
+        self._open: set[str] = set()
+        self._involved: set[str] = set()
 
-    def add(self, text: str, *keys: str) -> None:
-        """Note one fault and the settings or groups whose values it leaves open."""
+    def add(self, text: str, *keys: str, involved: Iterable[str] = ()) -> None:
+        """Note one fault.
+
+        Args:
+            text: what was given, what is allowed and what to do.
+            keys: settings or groups whose values the fault leaves open.
+            involved: further ones that had a part in it, though each is sound by itself.
+        """
         self.texts.append(text)
-        self._keys.update(keys)
+        self._open.update(keys)
+        self._involved.update(keys, involved)
 
     def touch(self, *keys: str) -> bool:
         """Whether the value of one of these settings, or of one above or below it, is open."""
         return any(
-            fault in ANYTHING or fault == key or fault.startswith(f"{key}.") or key.startswith(f"{fault}.")
-            for key in keys
-            for fault in self._keys
+            fault in ANYTHING or _is_below(fault, key) or _is_below(key, fault) for key in keys for fault in self._open
         )
+
+    def involve(self, *keys: str) -> bool:
+        """Whether one of these settings, or one above it, had a part in a fault."""
+        return any(_is_below(key, fault) for key in keys for fault in self._involved)
 
 
 def nearest(word: str, choices: Iterable[str]) -> list[str]:
@@ -39,9 +48,9 @@ def nearest(word: str, choices: Iterable[str]) -> list[str]:
 
 def nearest_key(word: str, keys: Iterable[str]) -> list[str]:
     """As `nearest`, for dotted names: `lr` is near `optim.lr`, though a full name that is as near comes first."""
-    likeness = {key: max(_likeness(word, key), 0.95 * _likeness(_last(word), _last(key))) for key in keys}
+    likeness = {key: _likeness_of_keys(word, key) for key in keys}
     best = max(likeness.values(), default=0.0)
-    return [key for key in likeness if likeness[key] == best][:3] if best >= ALIKE else []
+    return [key for key in likeness if likeness[key] == best][:3] if best >= ALIKE_KEY else []
 
 
 def listed(words: Sequence[str], joint: str = "or") -> str:
@@ -59,6 +68,11 @@ def typed(key: str, value: object) -> str:
     return f"{key}={_typed_value(value)}"
 
 
+def _is_below(key: str, other: str) -> bool:
+    """Whether a setting is another one or part of it."""
+    return key == other or key.startswith(f"{other}.")
+
+
 def _typed_value(value: object) -> str:
     if value is None:
         return "null"
@@ -73,14 +87,17 @@ def _typed_value(value: object) -> str:
 
 def _reads_as_another_type(text: str) -> bool:
     try:
-        return bool(text) and not isinstance(yaml.safe_load(text), str)
-    except yaml.YAMLError:
-        return False
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false", "null")
+    return True
 
 
 def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
 
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
+def _likeness_of_keys(one: str, other: str) -> float:
+    (one_parent, _, one_name), (other_parent, _, other_name) = one.rpartition("."), other.rpartition(".")
+    of_names = _likeness(one_name, other_name)
+    return of_names if one_parent == other_parent else max(_likeness(one, other), 0.95 * of_names)

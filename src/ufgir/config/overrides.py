@@ -1,7 +1,6 @@
 """Whether overrides name choices and settings that exist."""
 
 from collections.abc import Iterator
-from functools import reduce
 
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
@@ -9,19 +8,22 @@ from omegaconf import OmegaConf
 from ufgir.config.arguments import GROUPS
 from ufgir.config.checks import flatten
 from ufgir.config.extras import OPEN, arguments, open_parent
-from ufgir.config.messages import Faults, did_you_mean, listed, nearest, nearest_key
+from ufgir.config.messages import did_you_mean, listed, nearest, nearest_key, typed
 from ufgir.config.rules import RULES, choices
 from ufgir.resources import conf_dir
 
 PRESETS = ("debug", "experiment")  # groups of which none need be chosen, and several may be
 CODE = ("reducer", "plugins", "augment", "optim", "logger")  # groups whose `name` says which code runs
-HINTS = {
-    "backbone": "Any other plain ViT of timm: backbone.name=NAME.",
-    "dataset": "Your own images: dataset=csv dataset.root=DIR, or dataset=folder dataset.root=DIR.",
-}
+BEYOND = {
+    "backbone": " Any other plain ViT of timm is chosen with backbone.name={}.",
+    "dataset": " For your own images: dataset=csv dataset.root=DIR, or dataset=folder dataset.root=DIR.",
+}  # how to have what is no choice of the group
+HYDRAS = ("hydra.run", "hydra.sweep", "hydra.output_subdir")  # what has no effect, for the run folders are ours
+NOTHING = object()
 SYNONYMS = {
     "batch": "optim.batch_size",
     "data": "dataset",
+    "epoch": "trainer.max_epochs",
     "epochs": "trainer.max_epochs",
     "gpus": "trainer.devices",
     "img_size": "image_size",
@@ -67,6 +69,8 @@ def setting_fault(override: Override, base: dict) -> str | None:
         base: the plain, unresolved config of all choices, before any setting.
     """
     text, key, value = override.input_line, override.key_or_group, override.value()
+    if key.startswith(HYDRAS):
+        return f"{text}: a run's folder is named by its settings. Choose where it lies with output_root=DIR."
     if key.startswith("hydra."):
         return None
     if override.package is not None:
@@ -81,25 +85,25 @@ def setting_fault(override: Override, base: dict) -> str | None:
         return _existing_fault(override, base)
     if override.is_add() and (open_parent(key) or key in OPEN):
         return None
-    return f"{text}: {_unknown_setting(override, base)}"
+    return f"{text}: {_unknown_setting(override, base, text.lstrip('+'))}"
 
 
 def meant_by(key: str) -> list[str]:
     """The settings and groups that an unknown name may stand for."""
     if known := SYNONYMS.get(key.rpartition(".")[2]):
         return [known]
-    return nearest_key(key, [*RULES, *GROUPS])
+    return nearest_key(key, RULES if "." in key else [*RULES, *GROUPS])
 
 
 def _unknown_choice(group: str, word: str) -> str:
-    there_are = f"expected {listed(choices(group))}."
-    guesses = did_you_mean([f"{group}={guess}" for guess in nearest(word, choices(group))])
-    return " ".join(filter(None, [f"there is no {group} {word};", there_are + guesses, HINTS.get(group)]))
+    allowed = [*choices(group), *(["null"] if group in PRESETS else [])]
+    guesses = [f"{group}={guess}" for guess in nearest(word, choices(group))]
+    return f"expected {listed(allowed)}.{did_you_mean(guesses) or BEYOND.get(group, '').format(word)}"
 
 
 def _deletion_fault(text: str, key: str, exists: bool) -> str | None:
     if not exists:
-        return f"{text}: there is no such setting to take away.{did_you_mean([f'~{guess}' for guess in meant_by(key)])}"
+        return f"{text}: there is no such setting to take away."
     if open_parent(key) == "backbone.kwargs":
         return None
     return f"{text}: every setting is needed, none can be taken away. Give it another value: {key}=VALUE."
@@ -108,7 +112,7 @@ def _deletion_fault(text: str, key: str, exists: bool) -> str | None:
 def _existing_fault(override: Override, base: dict) -> str | None:
     """`+` on a setting that exists, one value for a whole node, or unknown names below it."""
     text, key, value = override.input_line, override.key_or_group, override.value()
-    node = reduce(lambda node, name: node[int(name) if isinstance(node, list) else name], key.split("."), base)
+    node = _node(base, key)
     if override.is_add() and not override.is_force_add() and key not in OPEN:
         return f"{text}: {key} exists. Write it without the plus: {text.lstrip('+')}"
     if not isinstance(node, dict):
@@ -118,16 +122,16 @@ def _existing_fault(override: Override, base: dict) -> str | None:
         if key == "plugins.cache" and value is False or not names:
             return None
         return f"{text}: {key} has the settings {listed(names, 'and')}. Set one of them: {key}.{names[0]}=VALUE."
-    unknown = [name for name, _ in flatten(value, f"{key}.") if not _exists(base, name) and not override.is_add()]
-    return f"{text}: {_unknown_setting(override, base, unknown[0])}" if unknown else None
+    unknown = [typed(*item) for item in flatten(value, f"{key}.") if not _exists(base, item[0])]
+    return None if override.is_add() or not unknown else f"{text}: {_unknown_setting(override, base, unknown[0])}"
 
 
-def _unknown_setting(override: Override, base: dict, key: str = "") -> str:
-    """Say that there is no setting `key`, which of the choices have it, and what else may be meant."""
-    key = key or override.key_or_group
-    value = _value_text(override.input_line)
-    if open_parent(key) and key.rpartition(".")[2] in arguments(open_parent(key)) and not override.is_add():
-        return f"conf/ has no {key}. To pass it on to {OPEN[open_parent(key)]}, add a plus: +{key}={value}"
+def _unknown_setting(override: Override, base: dict, setting: str) -> str:
+    """Say that there is no such `setting`, which of the choices have it, and what else may be meant."""
+    key, _, value = setting.partition("=")
+    parent = open_parent(key)
+    if parent and key.rpartition(".")[2] in arguments(parent) and not override.is_add():
+        return f"conf/ has no {key}. To pass it on to {OPEN[parent]}, add a plus: +{override.input_line}"
     group = key.partition(".")[0]
     if having := list(_choices_with(key)):
         return f"the present choice has no such setting. It belongs to {listed(having)}."
@@ -135,7 +139,8 @@ def _unknown_setting(override: Override, base: dict, key: str = "") -> str:
         return f"only below {listed([f'{parent}.' for parent in OPEN], 'and')} can settings be added."
     guesses = [_suggestion(guess, value) for guess in meant_by(key)]
     if not guesses and group in GROUPS and group in base:
-        return f"there is no such setting; {group} has {listed(list(base[group]), 'and')}."
+        names = [name for name in base[group] if name != "name" or group not in CODE]
+        return f"there is no such setting; {group} has {listed(names, 'and')}."
     settings = [name for name in base if name not in GROUPS]
     advice = did_you_mean(guesses) or f" There are {listed(settings, 'and')}, and the groups {listed(GROUPS, 'and')}."
     return f"there is no such setting.{advice}"
@@ -143,7 +148,7 @@ def _unknown_setting(override: Override, base: dict, key: str = "") -> str:
 
 def _suggestion(name: str, value: str) -> str:
     if name in GROUPS and value not in choices(name):
-        return f"{name}={'|'.join(nearest(value, choices(name)) or choices(name))}"
+        return f"{name}={listed(nearest(value, choices(name)) or choices(name))}"
     return f"{name}={value}"
 
 
@@ -156,15 +161,20 @@ def _choices_with(key: str) -> Iterator[str]:
 
 
 def _exists(config: dict, key: str) -> bool:
+    return _node(config, key) is not NOTHING
+
+
+def _node(config: dict, key: str) -> object:
+    """What stands at a dotted name, or `NOTHING`."""
     node: object = config
     for name in key.split("."):
         if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
             node = node[int(name)]
-        elif isinstance(node, dict) and name in node:
-            node = node[name]
+        elif isinstance(node, dict):
+            node = node.get(name, NOTHING)
         else:
-            return False
-    return True
+            return NOTHING
+    return node
 
 
 def _value_text(text: str) -> str:

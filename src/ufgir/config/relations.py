@@ -15,15 +15,17 @@ from ufgir.models.backbones import BackboneFacts, describe
 
 @dataclass(frozen=True)
 class Relation:
-    """Settings that constrain each other.
+    """What several settings, each sound by itself, must satisfy together.
 
     Args:
-        reads: the settings or groups involved; the first is to blame.
-        faults: of a plain, resolved config, the faults among them.
+        reads: the settings or groups that `faults` looks at.
+        faults: of a plain, resolved config, a sentence for each fault among them.
+        blames: the settings or groups that a fault makes useless for further relations.
     """
 
     reads: tuple[str, ...]
     faults: Callable[[dict], Iterator[str]]
+    blames: tuple[str, ...] = ()
 
 
 def _backbone_exists(config: dict) -> Iterator[str]:
@@ -75,7 +77,7 @@ def _layers_exist(config: dict) -> Iterator[str]:
     if beyond:
         yield (
             f"{typed('reduction_layers', layers)}: there is no block {listed(beyond)}; "
-            f"{config['backbone']['name']} has {depth}, numbered from 0 to {depth - 1}."
+            f"{config['backbone']['name']} has {depth} blocks, numbered from 0 to {depth - 1}."
         )
 
 
@@ -155,7 +157,7 @@ def _sizes_differ(backbone: dict) -> bool:
 SCHEDULE = ("optim.warmup_epochs", "optim.cooldown_epochs", "trainer.max_epochs", "dataset.epochs")
 
 RELATIONS = (
-    Relation(("backbone",), _backbone_exists),
+    Relation(("backbone",), _backbone_exists, blames=("backbone",)),
     Relation(("backbone.checkpoint", "backbone"), _weights_exist),
     Relation(("image_size", "backbone"), _image_fits_patches),
     Relation(("reduction_layers",), _layers_are_ordered),

@@ -3,13 +3,31 @@
 from dataclasses import dataclass, replace
 
 from ufgir.config.kinds import (
-    DEVICES, FLAG, OFF, PATH, PRECISION, TEXT, Kind, either, integer, list_of, number, one_of, or_null,
+    DEVICES,
+    FLAG,
+    MAPPING,
+    OFF,
+    PATH,
+    PRECISION,
+    TEXT,
+    Kind,
+    either,
+    integer,
+    list_of,
+    number,
+    one_of,
+    or_null,
 )
 from ufgir.resources import conf_dir
 
 ABSENT = (
-    "dataset.expected", "dataset.render", "dataset.val_fraction", "dataset.test_fraction", "plugins.cache",
-    "plugins.head.multiplier", "logger.",
+    "dataset.expected",
+    "dataset.render",
+    "dataset.val_fraction",
+    "dataset.test_fraction",
+    "plugins.cache.",
+    "plugins.head.multiplier",
+    "logger.",
 )  # some choices of a group have no such settings
 
 
@@ -28,12 +46,13 @@ class Rule:
 
 COUNT = integer(least=1)
 SHARE = number(above=0, most=1)
+SHARES = list_of(SHARE, "a list with one such number for each reduction layer")
 PART = number(above=0, below=1)
 RATE = number(least=0)
 BATCHES = either(replace(COUNT, allowed="a number of batches"), replace(SHARE, allowed="a share of them up to 1.0"))
 
 RULES: dict[str, Rule] = {
-    "keep_rate": Rule(or_null(either(SHARE, list_of(SHARE, "a list with one such number for each reduction layer"))), 0.5),
+    "keep_rate": Rule(or_null(either(SHARE, SHARES)), 0.5),
     "reduction_layers": Rule(list_of(integer(least=0), "a list of blocks, counted from 0"), [3, 6, 9]),
     "image_size": Rule(COUNT, 224),
     "seed": Rule(integer(least=0, most=2**32 - 1), 1),
@@ -66,6 +85,7 @@ RULES: dict[str, Rule] = {
     "backbone.name": Rule(TEXT, "deit_small_patch16_224"),
     "backbone.pretrained": Rule(FLAG, False),
     "backbone.checkpoint": Rule(or_null(PATH), "weights.pth"),
+    "backbone.kwargs": Rule(MAPPING, {}),
     "reducer.name": Rule(one_of(*choices("reducer")), "evit"),
     "reducer.keep_rate": Rule(SHARE, 0.5),
     "plugins.name": Rule(TEXT, "clca"),

@@ -17,7 +17,7 @@ from ufgir.errors import UserError
 PROTOCOLS = {"test": ("train_val", "test"), "val": ("train", "val")}  # protocol → tables trained and tested on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A data set under one protocol."""
 

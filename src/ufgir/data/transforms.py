@@ -16,8 +16,8 @@ from ufgir.data.images import load_image
 from ufgir.errors import UserError
 
 CROP_SHARE = 0.875  # the crop's side as a share of the resized side, as in the paper
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def resize_side(image_size: int, resize: int | None = None) -> int:
@@ -58,5 +58,4 @@ class Augment:
 def normalised(pixels: np.ndarray) -> Tensor:
     """uint8 (S, S, 3) → float32 (3, S, S), normalised with ImageNet's mean and standard deviation."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(torch.float32).div_(255)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return image.sub_(mean).div_(std)
+    return image.sub_(IMAGENET_MEAN).div_(IMAGENET_STD)

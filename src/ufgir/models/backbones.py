@@ -9,8 +9,7 @@ from pathlib import Path
 import timm
 import torch
 from omegaconf import OmegaConf
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
 from ufgir.errors import UserError
 from ufgir.resources import conf_dir

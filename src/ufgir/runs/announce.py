@@ -50,7 +50,7 @@ def show(title: str, rows: Mapping[str, str]) -> None:
     """A small table with a heading."""
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     for label, text in rows.items():
         table.add_row(label, text)
     console = Console(highlight=False)

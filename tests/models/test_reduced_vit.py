@@ -1,0 +1,171 @@
+"""The adapter: equal to timm where nothing is reduced, and sound where something is."""
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+
+import ufgir
+from ufgir.errors import UserError
+from ufgir.models import ReducedViT
+
+MICRO = {"backbone": "micro", "num_classes": 5, "img_size": 32}
+PLUGINS = {
+    "base": {},
+    "cla": {"head": "cla"},
+    "clc": {"cache": True},
+    "clca": {"cache": True, "head": "cla"},
+    "ifa": {"head": "ifa"},
+}
+
+
+def images(batch=2, size=32, seed=0):
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit3_small_patch16_224", "vit_small_patch14_reg4_dinov2"])
+def test_without_reduction_it_is_timm_bit_for_bit(name):
+    size = 56 if "patch14" in name else 64
+    torch.manual_seed(0)
+    vit = timm.create_model(name, num_classes=5, img_size=size)
+    torch.manual_seed(0)
+    ours = ufgir.create_model(name, num_classes=5, img_size=size, keep_rate=0.3)
+    for mode in (True, False):
+        assert torch.equal(vit.train(mode)(images(size=size)), ours.train(mode)(images(size=size)))
+    assert ours.state_dict().keys() == vit.state_dict().keys()
+
+
+def test_the_shared_part_loads_back_into_timm():
+    ours = ufgir.create_model("deit_tiny_patch16_224", num_classes=5, img_size=32, reducer="evit", keep_rate=0.5, cache=True)
+    vit = timm.create_model("deit_tiny_patch16_224", num_classes=5, img_size=32)
+    missing, unexpected = vit.load_state_dict(ours.state_dict(), strict=False)
+    assert not missing
+    assert set(unexpected) == {"cache.clr", "cache.pos_embed"}
+
+
+@pytest.mark.parametrize("plugins", PLUGINS)
+@pytest.mark.parametrize("reducer", ["none", "topk", "evit"])
+def test_gradients_reach_every_parameter(reducer, plugins):
+    model = ufgir.create_model(**MICRO, reducer=reducer, keep_rate=0.5, **PLUGINS[plugins]).train()
+    model(images()).logsumexp(dim=1).sum().backward()
+    dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not dead
+
+
+@pytest.mark.parametrize("plugins", PLUGINS)
+@pytest.mark.parametrize("reducer", ["none", "topk", "evit"])
+def test_an_image_does_not_depend_on_its_batch(reducer, plugins):
+    model = ufgir.create_model(**MICRO, reducer=reducer, keep_rate=0.25, **PLUGINS[plugins]).double().eval()
+    batch = images(3).double()
+    with torch.no_grad():
+        alone = torch.cat([model(image[None]) for image in batch])
+        torch.testing.assert_close(model(batch), alone, rtol=0, atol=1e-10)
+
+
+def test_evit_at_448_has_the_papers_token_counts():
+    model = ufgir.create_model("deit_t", num_classes=5, img_size=448, reducer="evit", keep_rate=0.1)
+    assert model.tokens_after_block(images(1, 448)) == [785] * 3 + [81] * 3 + [10] * 3 + [3] * 3
+
+
+def test_rates_of_each_stage_and_other_layers():
+    model = ufgir.create_model(
+        **MICRO, reducer="topk", keep_rate=[0.5, 1.0, 0.25], reduction_layers=(0, 4, 11), head="cla"
+    )
+    assert list(model.reducers) == ["0", "11"], "a rate of 1 owns nothing"
+    assert model.collected_layers == (0, 4, 11)
+    assert model.tokens_after_block(images(1)) == [9] * 11 + [3]
+
+
+def test_registers_stay_in_front():
+    model = ufgir.create_model(
+        "vit_small_patch14_reg4_dinov2", num_classes=5, img_size=56, reducer="evit", keep_rate=0.01, reduction_layers=(0,)
+    ).eval()
+    seen = []
+    with torch.no_grad():
+        model.forward_features(images(size=56), observe=lambda before, after: seen.append((before, after)))
+    assert seen[0][1].shape[1] == 5 + 1 + 1, "prefix, one kept patch and the fused token"
+
+
+def test_checkpointing_changes_memory_not_gradients():
+    model = ufgir.create_model(**MICRO, reducer="evit", keep_rate=0.5, **PLUGINS["clca"]).double().train()
+    gradients = []
+    for enabled in (False, True):
+        twin = copy.deepcopy(model)
+        twin.set_grad_checkpointing(enabled)
+        twin(images().double()).square().sum().backward()
+        gradients.append([p.grad for p in twin.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed, rtol=0, atol=1e-12)
+
+
+def test_copies_and_pickles_compute_the_same():
+    model = ufgir.create_model(**MICRO, reducer="evit", keep_rate=0.5, **PLUGINS["clca"]).eval()
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(images()), model(images()))
+
+
+def test_the_wrapped_timm_model_is_left_as_it_was():
+    vit = timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=32)
+    head, norm = vit.head, vit.norm
+    ReducedViT(vit, reducer="evit", keep_rate=0.5, cache=True, head="cla")
+    assert vit.head is head and vit.norm is norm and not hasattr(vit, "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("swin_tiny_patch4_window7_224", "it is a SwinTransformer, not a plain VisionTransformer"),
+        ("deit_tiny_distilled_patch16_224", "VisionTransformerDistilled"),
+        ("vit_base_patch16_siglip_224", "it has no class token"),
+        ("deit_smal_patch16_224", "Nearest: deit_small_patch16_224"),
+    ],
+)
+def test_a_model_that_cannot_be_wrapped_is_refused_with_the_reason(name, reason):
+    with pytest.raises(UserError, match=reason):
+        ufgir.create_model(name, num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reducer": "evti"}, "reducer='evti' is not one of none, evit, topk"),
+        ({"reducer": "evit", "keep_rate": 0.0}, "greater than 0 and at most 1"),
+        ({"reducer": "evit", "keep_rate": [0.5, 0.5]}, "give one number or 3"),
+        ({"reduction_layers": (3, 12)}, "ascending blocks from 0 to 11"),
+        ({"reduction_layers": (6, 3)}, "ascending blocks from 0 to 11"),
+        ({"head": "clo"}, "head='clo' is not one of linear, cla, ifa"),
+        ({"head": {"name": "ifa", "multiplier": 2}}, "only cla has one"),
+        ({"cache": {"clr": 2}}, "unknown options"),
+    ],
+)
+def test_a_wrong_option_says_what_is_allowed(options, message):
+    with pytest.raises(ValueError, match=message):
+        ufgir.create_model(**MICRO, **options)
+
+
+def test_weights_from_a_local_file(tmp_path):
+    donor = timm.create_model("deit_tiny_patch16_224", num_classes=1000)
+    torch.save(donor.state_dict(), tmp_path / "deit.pt")
+    model = ufgir.create_model("deit_t", num_classes=5, img_size=64, checkpoint=tmp_path / "deit.pt", cache=True)
+    assert torch.equal(model.blocks[3].mlp.fc1.weight, donor.blocks[3].mlp.fc1.weight)
+    assert model.pos_embed.shape == (1, 17, 192), "resampled to 64 px"
+    assert torch.equal(model.cache.clr, donor.cls_token), "the CLR starts from the loaded class token"
+    assert model.head.weight.shape == (5, 192)
+
+
+def test_weights_that_cannot_be_had_are_an_error(tmp_path):
+    (tmp_path / "broken.pt").write_text("not weights")
+    with pytest.raises(UserError, match="backbone.pretrained=false"):
+        ufgir.create_model("deit_t", num_classes=5, checkpoint=tmp_path / "broken.pt")
+
+
+def test_the_authors_entries_that_do_not_fit_are_all_named():
+    model = ufgir.create_model("deit_tiny_patch16_224", num_classes=5, img_size=32, cache=True)
+    entries = timm.create_model("deit_tiny_patch16_224", num_classes=7, img_size=32).state_dict()
+    entries["score_predictor.0.weight"] = torch.zeros(1)
+    with pytest.raises(UserError) as caught:
+        ufgir.convert_authors_state_dict(entries, model)
+    for part in ("cache.clr: missing", "score_predictor.0.weight: the model has no such", "head.weight: shape (7, 192)"):
+        assert part in str(caught.value)
