@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -32,6 +33,8 @@ def train_with_hydra() -> int:
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     def job(_: DictConfig) -> None:
         overrides = list(HydraConfig.get().overrides.task)
+        # Hydra keeps one composition open at a time, and planning composes anew from the words of this job.
+        GlobalHydra.instance().clear()
         try:
             start_run(plan_run(overrides))
         except (UserError, RunFailed) as error:

@@ -2,7 +2,7 @@
 
 from ufgir.config.compose import compose_run
 from ufgir.config.identity import file_digest, run_hash, slug, tables_digest
-from ufgir.config.machine import machine_faults
+from ufgir.config.machine import machine_faults, processes
 from ufgir.config.messages import did_you_mean, nearest
 from ufgir.config.settings import load_config, resolve, save_config
 
@@ -13,6 +13,7 @@ __all__ = [
     "load_config",
     "machine_faults",
     "nearest",
+    "processes",
     "resolve",
     "run_hash",
     "save_config",

@@ -55,7 +55,7 @@ def _joined(arguments: list[str]) -> Iterator[list[str]]:
 def _torn(arguments: list[str]) -> int:
     """How many of the first arguments are one torn setting; 1 if the first is whole, or nothing follows."""
     first, second, third = (*arguments, "", "")[:3]
-    if not NAME.fullmatch(first.lstrip("-").removesuffix("=")) or not second:
+    if not NAME.fullmatch(first.lstrip("-").replace("-", "_").removesuffix("=")) or not second:
         return 1
     if second == "=" and third and not first.endswith("="):
         return 3

@@ -1,6 +1,9 @@
 """From the words of a command line to a composed, checked config."""
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -35,75 +38,93 @@ def compose_run(overrides: Sequence[str]) -> tuple[DictConfig | None, list[str]]
         the run that was meant. It is None if the faults leave open which data those are.
     """
     faults = Faults()
-    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-        typed = read_arguments(overrides, faults)
-        config = _compose_existing(typed, faults)
-        if config is not None:
-            check(as_plain(config), faults)
-        if faults.texts:
-            config = None if faults.touch(*DATA) or faults.involve(*DATA) else _compose_sound(typed, faults)
+    typed = read_arguments(overrides, faults)
+    config = _compose_existing(typed, faults)
+    if config is not None:
+        check(as_plain(config), faults)
+    if faults.texts:
+        in_doubt = faults.touch(*DATA) or faults.involve(*DATA)
+        config = None if in_doubt else _compose_sound(typed, faults)
     return config, faults.texts
 
 
-def _compose_existing(typed: list[Override], faults: Faults) -> DictConfig | None:
+def _compose_existing(typed: Iterable[Override], faults: Faults) -> DictConfig | None:
     """The config of those overrides whose names exist. The choices come first: they decide which settings there are."""
-    choices = _select([override for override in typed if is_choice(override)], choice_fault, faults)
-    config, choices = _compose([], choices, faults)
-    if config is None:
-        return None
-    base = OmegaConf.to_container(config)
+    choices = [override for override in typed if is_choice(override)]
     settings = [override for override in typed if not is_choice(override)]
-    settings = _select(settings, lambda override: setting_fault(override, base), faults)
-    return _compose(choices, settings, faults)[0] if settings else config
+    choices = _without_faults(choices, faults, choice_fault)
+    base = _composed(_choose, choices, faults)
+    if base is None:
+        return None
+    plain = OmegaConf.to_container(base)
+    settings = _without_faults(settings, faults, lambda setting: setting_fault(setting, plain))
+    return _composed(lambda settings: _set(base, settings), settings, faults)
 
 
-def _compose_sound(typed: list[Override], faults: Faults) -> DictConfig | None:
+def _compose_sound(typed: Iterable[Override], faults: Faults) -> DictConfig | None:
     """The config of those overrides that had no part in a fault, if that is sound."""
-    config, _ = _try([override for override in typed if not faults.involve(override.key_or_group)])
-    if config is not None:
-        check(as_plain(config), remaining := Faults())
-        return None if remaining.texts else config
-    return None
+    config = _compose_existing([override for override in typed if not faults.involve(override.key_or_group)], Faults())
+    check(as_plain(config), remaining := Faults())
+    return None if remaining.texts else config
 
 
-def _select(
-    overrides: Iterable[Override], fault_of: Callable[[Override], str | None], faults: Faults
+def _without_faults(
+    overrides: Iterable[Override], faults: Faults, fault_of: Callable[[Override], str | None]
 ) -> list[Override]:
-    """The overrides without a fault."""
+    """The overrides without a fault; the faults of the others are noted."""
     sound = []
     for override in overrides:
         if text := fault_of(override):
-            faults.add(text, override.key_or_group, *meant_by(override.key_or_group))
+            key = override.key_or_group
+            faults.add(f"{override.input_line}: {text}", key, *meant_by(key))
         else:
             sound.append(override)
     return sound
 
 
-def _compose(
-    given: list[Override], further: list[Override], faults: Faults
-) -> tuple[DictConfig | None, list[Override]]:
-    """Compose `given` and those of `further` that can be; the config and the overrides in it, or None and `given`."""
-    config, _ = _try([*given, *further])
-    if config is not None:
-        return config, [*given, *further]
-    sound = []
-    for override in further:
-        if text := _try([*given, override])[1]:
-            faults.add(f"{override.input_line}: {text}", override.key_or_group)
-        else:
-            sound.append(override)
-    config, failure = _try([*given, *sound])
-    if config is None:
-        faults.add(f"the config cannot be composed: {failure}", *DATA)
-        return None, given
-    return config, [*given, *sound]
+def _composed(
+    function: Callable[[list[Override]], DictConfig], overrides: list[Override], faults: Faults
+) -> DictConfig | None:
+    """What `function` makes of those overrides with which it does not fail, or None if it fails with these too."""
+    if _failure(function, overrides):
+        overrides = _without_faults(overrides, faults, lambda override: _failure(function, [override]))
+        if text := _failure(function, overrides):
+            faults.add(f"the config cannot be composed: {text}", *DATA)
+            return None
+    return function(overrides)
 
 
-def _try(overrides: list[Override]) -> tuple[DictConfig | None, str]:
-    """The config of `overrides`, or None and the reason in one line."""
+def _failure(function: Callable[[list[Override]], DictConfig], overrides: list[Override]) -> str | None:
+    """Why `function` fails, in one line, or None if it does not."""
     try:
-        config = compose("train", [override.input_line for override in overrides])
-        OmegaConf.resolve(config)
+        function(overrides)
     except FAILURES as error:
-        return None, f"{str(error).strip().splitlines()[0].rstrip('.')}."
-    return config, ""
+        return f"{str(error).strip().splitlines()[0].rstrip('.')}."
+    return None
+
+
+def _choose(choices: Iterable[Override]) -> DictConfig:
+    """The config of choices from groups, unresolved and not to be changed."""
+    return _compose_with_hydra(conf_dir(), tuple(choice.input_line for choice in choices))
+
+
+@cache
+def _compose_with_hydra(folder: Path, lines: tuple[str, ...]) -> DictConfig:
+    """Hydra takes a tenth of a second for it, and the thousands of runs of a sweep share a few choices."""
+    with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
+        return compose("train", list(lines))
+
+
+def _set(base: DictConfig, settings: Iterable[Override]) -> DictConfig:
+    """A resolved copy of `base` with settings whose names are known to exist, or may be added."""
+    config = deepcopy(base)
+    OmegaConf.set_struct(config, False)
+    for override in settings:
+        key = override.key_or_group
+        if override.is_delete():
+            parent, _, name = key.rpartition(".")
+            del OmegaConf.select(config, parent)[name]
+        else:
+            OmegaConf.update(config, key, override.value())
+    OmegaConf.resolve(config)
+    return config

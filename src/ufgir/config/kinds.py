@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ufgir.config.messages import listed
 
-WRITTEN = {"yes": "true", "on": "true", "no": "false", "off": "false", 1: "true", 0: "false"}  # flags, elsewhere
+WRITTEN = {"yes": "true", "on": "true", "no": "false", "off": "false", "1": "true", "0": "false"}  # flags elsewhere
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ FLAG = Kind(
     "true or false",
     lambda value: isinstance(value, bool),
     words=("true", "false"),
-    guess=lambda value: WRITTEN.get(value.lower() if isinstance(value, str) else value, ""),
+    guess=lambda value: WRITTEN.get(str(value).lower(), ""),
 )
 TEXT = Kind("a text", lambda value: isinstance(value, str) and value != "")
 PATH = Kind("a path", TEXT.accepts, guess=lambda value: f"./{value}" if _is_integer(value) else "")

@@ -13,6 +13,16 @@ def uses_cuda(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def processes(trainer: dict) -> int:
+    """How many processes share each batch: one for each device of each node."""
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        devices = len(devices)
+    elif devices in ("auto", -1):
+        devices = torch.cuda.device_count() if uses_cuda(trainer["accelerator"]) else 1
+    return devices * trainer["num_nodes"]
+
+
 def machine_faults(config: dict) -> list[str]:
     """What this machine lacks for a run, in a sentence or two each.
 

@@ -18,7 +18,7 @@ BEYOND = {
     "backbone": " Any other plain ViT of timm is chosen with backbone.name={}.",
     "dataset": " For your own images: dataset=csv dataset.root=DIR, or dataset=folder dataset.root=DIR.",
 }  # how to have what is no choice of the group
-HYDRAS = ("hydra.run", "hydra.sweep", "hydra.output_subdir")  # what has no effect, for the run folders are ours
+HYDRAS = "Hydra's own settings have an effect only with --multirun; run folders lie in output_root=DIR."
 NOTHING = object()
 SYNONYMS = {
     "batch": "optim.batch_size",
@@ -43,22 +43,21 @@ def is_choice(override: Override) -> bool:
 
 def choice_fault(override: Override) -> str | None:
     """What is wrong with a choice from a group, or None."""
-    text, group, value = override.input_line, override.key_or_group, override.value()
-    if override.package is not None:
-        return f"{text}: @ has no use here. Write {group}={value}."
+    group, value = override.key_or_group, override.value()
     if group.startswith("hydra/"):
-        return None
+        return HYDRAS
+    if override.package is not None:
+        return f"@ has no use here. Write {group}={value}."
     if override.is_delete():
-        return None if group in PRESETS else f"{text}: every run needs one. Choose {group}={listed(choices(group))}."
-    if override.is_add():
-        return f"{text}: the group {group} is there already. Write {group}={value}."
+        return None if group in PRESETS else f"every run needs one. Choose {group}={listed(choices(group))}."
+    if _adds(override):
+        return f"the group {group} is there already. Write {group}={value}."
     if group in PRESETS and value is None:
         return None
     if isinstance(value, list) and group not in PRESETS:
-        several = ",".join(map(str, value))
-        return f"{text}: expected one choice. To start one run for each: {group}={several} --multirun."
+        return f"expected one choice. To start one run for each: {group}={','.join(map(str, value))} --multirun."
     wrong = [str(item) for item in (value if isinstance(value, list) else [value]) if item not in choices(group)]
-    return f"{text}: {_unknown_choice(group, wrong[0])}" if wrong else None
+    return _unknown_choice(group, wrong[0]) if wrong else None
 
 
 def setting_fault(override: Override, base: dict) -> str | None:
@@ -68,24 +67,21 @@ def setting_fault(override: Override, base: dict) -> str | None:
         override: of a setting.
         base: the plain, unresolved config of all choices, before any setting.
     """
-    text, key, value = override.input_line, override.key_or_group, override.value()
-    if key.startswith(HYDRAS):
-        return f"{text}: a run's folder is named by its settings. Choose where it lies with output_root=DIR."
-    if key.startswith("hydra."):
-        return None
-    if override.package is not None:
-        return f"{text}: @ has no use here. Write {key}={_value_text(text)}."
-    exists = _exists(base, key)
-    if override.is_delete():
-        return _deletion_fault(text, key, exists)
+    key, value = override.key_or_group, override.value()
     group, _, name = key.partition(".")
+    if group == "hydra":
+        return HYDRAS
+    if override.package is not None:
+        return f"@ has no use here. Write {key}={_value_text(override)}."
+    if override.is_delete():
+        return _deletion_fault(key, base)
     if group in CODE and name == "name":
-        return f"{text}: the name goes with the choice. Write {group}={value}."
-    if exists:
+        return f"the name goes with the choice. Write {group}={value}."
+    if _exists(base, key):
         return _existing_fault(override, base)
-    if override.is_add() and (open_parent(key) or key in OPEN):
+    if _adds(override) and open_parent(key):
         return None
-    return f"{text}: {_unknown_setting(override, base, text.lstrip('+'))}"
+    return _unknown_setting(override, base, f"{key}={_value_text(override)}")
 
 
 def meant_by(key: str) -> list[str]:
@@ -101,41 +97,41 @@ def _unknown_choice(group: str, word: str) -> str:
     return f"expected {listed(allowed)}.{did_you_mean(guesses) or BEYOND.get(group, '').format(word)}"
 
 
-def _deletion_fault(text: str, key: str, exists: bool) -> str | None:
-    if not exists:
-        return f"{text}: there is no such setting to take away."
+def _deletion_fault(key: str, base: dict) -> str | None:
+    if not _exists(base, key):
+        return "there is no such setting to take away."
     if open_parent(key) == "backbone.kwargs":
         return None
-    return f"{text}: every setting is needed, none can be taken away. Give it another value: {key}=VALUE."
+    return f"every setting is needed, none can be taken away. Give it another value: {key}=VALUE."
 
 
 def _existing_fault(override: Override, base: dict) -> str | None:
     """`+` on a setting that exists, one value for a whole node, or unknown names below it."""
-    text, key, value = override.input_line, override.key_or_group, override.value()
+    key, value = override.key_or_group, override.value()
     node = _node(base, key)
     if override.is_add() and not override.is_force_add() and key not in OPEN:
-        return f"{text}: {key} exists. Write it without the plus: {text.lstrip('+')}"
+        return f"{key} exists. Write it without the plus: {key}={_value_text(override)}"
     if not isinstance(node, dict):
         return None
     if not isinstance(value, dict):
         names = list(node)
         if key == "plugins.cache" and value is False or not names:
             return None
-        return f"{text}: {key} has the settings {listed(names, 'and')}. Set one of them: {key}.{names[0]}=VALUE."
+        return f"{key} has the settings {listed(names, 'and')}. Set one of them: {key}.{names[0]}=VALUE."
     unknown = [typed(*item) for item in flatten(value, f"{key}.") if not _exists(base, item[0])]
-    return None if override.is_add() or not unknown else f"{text}: {_unknown_setting(override, base, unknown[0])}"
+    return None if _adds(override) or not unknown else _unknown_setting(override, base, unknown[0])
 
 
 def _unknown_setting(override: Override, base: dict, setting: str) -> str:
     """Say that there is no such `setting`, which of the choices have it, and what else may be meant."""
     key, _, value = setting.partition("=")
     parent = open_parent(key)
-    if parent and key.rpartition(".")[2] in arguments(parent) and not override.is_add():
+    if parent and key.rpartition(".")[2] in arguments(parent) and not _adds(override):
         return f"conf/ has no {key}. To pass it on to {OPEN[parent]}, add a plus: +{override.input_line}"
     group = key.partition(".")[0]
     if having := list(_choices_with(key)):
         return f"the present choice has no such setting. It belongs to {listed(having)}."
-    if override.is_add() and not meant_by(key):
+    if _adds(override) and not meant_by(key):
         return f"only below {listed([f'{parent}.' for parent in OPEN], 'and')} can settings be added."
     guesses = [_suggestion(guess, value) for guess in meant_by(key)]
     if not guesses and group in GROUPS and group in base:
@@ -177,5 +173,9 @@ def _node(config: dict, key: str) -> object:
     return node
 
 
-def _value_text(text: str) -> str:
-    return text.partition("=")[2]
+def _adds(override: Override) -> bool:
+    return override.is_add() or override.is_force_add()
+
+
+def _value_text(override: Override) -> str:
+    return override.input_line.partition("=")[2]

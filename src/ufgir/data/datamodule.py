@@ -54,7 +54,7 @@ class UFGIRData(lightning.LightningDataModule):
         image_size: side S of the model's input, pixels.
         resize: side of the resize before the crop; None: int(S / 0.875).
         augment: `random_crop` (bool) and `hflip` (probability) of training; other keys are ignored.
-        batch_size: images per step and process.
+        batch_size: images per step, over all processes together.
         num_workers: loader processes; None: one per core, at most 8.
         cache: `none`, `ram` or `disk`.
         seed: of the order and the random choices.
@@ -100,17 +100,18 @@ class UFGIRData(lightning.LightningDataModule):
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         dataset = self._dataset("train", self.augment)
         sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=True, rank=rank, world_size=world_size)
-        return self._loader(dataset, sampler, drop_last=True, persistent_workers=self.num_workers > 0)
+        share = self.batch_size // world_size
+        return self._loader(dataset, sampler, share, drop_last=True, persistent_workers=self.num_workers > 0)
 
     def test_dataloader(self) -> DataLoader:
         """All test images in the order of their table, centre-cropped; every process sees all of them."""
         dataset = self._dataset("test", Augment())
-        return self._loader(dataset, EpochSampler(len(dataset), seed=self.seed, shuffle=False))
+        return self._loader(dataset, EpochSampler(len(dataset), seed=self.seed, shuffle=False), self.batch_size)
 
-    def _loader(self, dataset: ImageDataset, sampler: EpochSampler, **options: bool) -> DataLoader:
+    def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int, **options: bool) -> DataLoader:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             pin_memory=self._on_cuda(),

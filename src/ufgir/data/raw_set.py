@@ -43,9 +43,11 @@ def read_set(name: str, folders: dict[str, Path]) -> tuple[Tables, list[str]]:
         train_val += [(label - 1, prefix + image) for label, image in parts["train"] + parts["val"]]
         test += [(label - 1, prefix + image) for label, image in parts["test"]]
         faults += found
+    train, val = split_train_val(train_val)
+    if not faults and not train:
+        faults.append(f"{name}: no class has two images in train.txt and val.txt, which is too few to set any aside")
     if faults:
         return {}, faults
-    train, val = split_train_val(train_val)
     rows = {"train": train, "val": val, "train_val": train_val, "test": test}
     tables = {split: pd.DataFrame(part, columns=["class_id", "dir"]) for split, part in rows.items()}
     return tables, table_faults(tables, f"{name} (class ids counted from 0)", "train_val", "test")

@@ -94,7 +94,7 @@ def _folders_with_images(folder: Path, skip: Path, depth: int) -> Iterator[Path]
 
 def _recognise(folder: Path, raw: Path) -> tuple[str | None, str]:
     """Set and stage of a folder, from its own name and those of the folders around it up to `raw`."""
-    around = folder.resolve().parts[len(raw.resolve().parts) - 1 :]
+    around = (raw.resolve().name, *folder.relative_to(raw).parts)
     plain = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in reversed(around)]
     for part in plain:
         stage = re.fullmatch(r"(.*)(r\d)", part)

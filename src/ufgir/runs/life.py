@@ -45,7 +45,8 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
         RunFailed: training broke down, for instance at a non-finite loss.
     """
     facts = measure(model, config["image_size"])
-    announce_start(folder.name, config, source, facts)
+    if rank_zero_only.rank == 0:
+        announce_start(folder.name, config, source, facts)
     module, data = build_module(config, model), build_data(config, source)
     recorder = Recorder(config["trainer"]["log_every_n_steps"])
     with logging_into(folder, config, facts) as loggers:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ufgir.config import compose_run, file_digest, machine_faults, resolve, run_hash, slug, tables_digest
+from ufgir.config import compose_run, file_digest, machine_faults, processes, resolve, run_hash, slug, tables_digest
 from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
 from ufgir.runs.folder import RunFolder
@@ -48,10 +48,17 @@ def plan_run(overrides: Sequence[str]) -> Plan:
 
 
 def _batch_faults(config: dict[str, Any], source: Source) -> list[str]:
-    batch, images = config["optim"]["batch_size"], len(source.train)
-    if batch <= images:
-        return []
-    return [f"optim.batch_size={batch}: the training set has {images} images. Give at most optim.batch_size={images}."]
+    batch, images, shares = config["optim"]["batch_size"], len(source.train), processes(config["trainer"])
+    faults = []
+    if batch > images:
+        faults.append(f"optim.batch_size={batch}: the training set has {images} images. Give at most {images}.")
+    if batch % shares:
+        fitting = max(1, round(batch / shares)) * shares
+        faults.append(
+            f"optim.batch_size={batch} cannot be shared evenly by {shares} processes (trainer.devices times "
+            f"trainer.num_nodes). Did you mean optim.batch_size={fitting}?"
+        )
+    return faults
 
 
 def _folder(config: dict[str, Any], source: Source) -> RunFolder:

@@ -91,11 +91,12 @@ class Recorder(L.Callback):
     def _flush(self, trainer: L.Trainer) -> None:
         """Bring the pending rows to the host and to the loggers; stop if a loss was not finite."""
         if self._pending:
-            values = torch.stack([row for *_, row in self._pending]).tolist()
+            rows = torch.stack([row for *_, row in self._pending])
+            values = trainer.strategy.reduce(rows, reduce_op="mean").tolist()  # over the processes of one run
             for (step, epoch, rate, _), row in zip(self._pending, values, strict=True):
                 self._log(trainer, {"epoch": epoch, **dict(zip(STEP_COLUMNS, (rate, *row), strict=True))}, step)
             self._pending.clear()
-        if (step := self._first_bad.item()) >= 0:
+        if (step := trainer.strategy.reduce(self._first_bad, reduce_op="max").item()) >= 0:
             raise RunFailed(
                 f"the loss was not finite at step {step} (epoch {trainer.current_epoch + 1}). Lower optim.lr, or train "
                 "in full precision with trainer.precision=32-true; the gradients of the steps before are in metrics.csv."

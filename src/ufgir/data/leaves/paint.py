@@ -43,8 +43,8 @@ def draw(traits: Cultivar, size: int, rng: Generator) -> FlatLeaf:
     height = 0.012 * traits.blister * bulge - 0.02 * relief + 0.035 * fractal(rng, size, 3, 2)
     pale = np.maximum(np.maximum(thick, 0.85 * thin), max(traits.mesh_tone, 0) * tertiary)
     dark = np.clip(-traits.mesh_tone, 0, 1) * np.maximum(tertiary, 0.5 * areoles)
-    along_veins = np.clip(2.5 * _blur(np.maximum(thick, thin), 0.035 * size / SPAN), 0, 1)
-    along_margin = np.clip(2.2 * (1 - _blur(blade, 0.07 * size / SPAN)), 0, 1)
+    along_veins = np.clip(4.5 * _blur(np.maximum(thick, 0.5 * thin), 0.05 * size / SPAN), 0, 1)
+    along_margin = np.clip(2.2 * (1 - _blur(blade, 0.09 * size / SPAN)), 0, 1)
     tone, blush = (a * _centred(along_veins, blade) + b * _centred(along_margin, blade) for a, b in
                    ((traits.vein_tone, traits.margin_tone), (traits.vein_blush, traits.margin_blush)))
     colour = _tint(tone, blush, pale, dark * (1 - pale), rng)
@@ -107,8 +107,8 @@ def _tint(tone, blush, pale: np.ndarray, dark: np.ndarray, rng: Generator) -> np
     size = len(pale)
     green = np.array([0.22, 0.34, 0.11]) * rng.lognormal(0, [0.12, 0.08, 0.12]) * rng.lognormal(0, 0.12)
     brown = np.array([0.40, 0.24, 0.10]) * rng.lognormal(0, 0.15, 3)
-    withered = np.clip(2.2 * (fractal(rng, size, 4, 3) - rng.uniform(1.2, 4)), 0, 1)[..., None]
-    colour = green * np.exp(tone[..., None] * 0.8 + blush[..., None] * np.array([0.55, -0.3, 0.35]))
+    withered = np.clip(2.2 * (fractal(rng, size, 4, 3) - rng.uniform(1.5, 5)), 0, 1)[..., None]
+    colour = green * np.exp(tone[..., None] * 1.0 + blush[..., None] * np.array([0.8, -0.35, 0.5]))
     colour = colour * (1 - withered) + brown * withered
     colour = colour * (1 + 0.06 * fractal(rng, size, 6, 4) - 0.45 * dark)[..., None]
     vein = 0.4 * colour + 0.6 * np.array([0.62, 0.66, 0.4]) * rng.lognormal(0, 0.05, 3)

@@ -52,7 +52,7 @@ def _mesh(size: int, rng: Generator) -> list[tuple]:
     edges = np.linspace(-0.5, 0.5, _MESH + 1)
     x, y = np.meshgrid(edges - rng.normal(0, 0.03), edges - rng.normal(0, 0.03))
     depth = 1 + x * rng.normal(0, 0.08) + y * rng.normal(0, 0.08)
-    zoom = 1.68 * rng.lognormal(0, 0.08)
+    zoom = 1.5 * rng.lognormal(0, 0.08)
     x, y = x / depth * zoom, y / depth * zoom
     turn = rng.uniform(0, 2 * np.pi)
     x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)

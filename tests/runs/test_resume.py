@@ -1,0 +1,93 @@
+"""A killed run, started again, ends as if nothing had happened: bit for bit on the CPU."""
+
+import csv
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from tiny import WORDS, command, environment, make_data, results_of, run
+
+EPOCHS = 6
+SAME = ("test_top1", "test_top5", "test_loss", "test_images", "weights_sha256", "gmacs", "tokens")
+
+
+def words(epochs=f"trainer.max_epochs={EPOCHS}"):
+    return (*WORDS, "dataset.root=data", epochs)
+
+
+def numbers(cwd, results):
+    (file,) = cwd.glob("outputs/*/metrics.csv")
+    return {name: results[name] for name in SAME}, list(csv.reader(file.read_text().splitlines()))
+
+
+def start(cwd, *more):
+    return subprocess.Popen(
+        command("train", *words(*more)),
+        cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def kill_after_line(process, text):
+    """SIGKILL once a line with `text` has been printed; the lines until then."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert text in lines[-1], "".join(lines)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    make_data(cwd / "data")
+    return numbers(cwd, results_of(run("train", *words(), cwd=cwd), cwd))
+
+
+def test_killed_in_mid_epoch(tmp_path, undisturbed):
+    make_data(tmp_path / "data")
+    kill_after_line(start(tmp_path), "epoch 3/")
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert not (folder / "results.json").exists()
+    resumed = run("train", *words(), cwd=tmp_path)
+    assert "epoch 1/" not in resumed.stdout, "it went on instead of starting again"
+    assert numbers(tmp_path, results_of(resumed, tmp_path)) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_ten_times_at_random(tmp_path, undisturbed):
+    make_data(tmp_path / "data")
+    rng = random.Random(0)
+    kills = 0
+    while kills < 10:
+        process = start(tmp_path)
+        time.sleep(rng.uniform(3, 12))
+        if process.poll() is not None:  # it came to its end: begin again, so that ten kills hit a running program
+            for folder in (tmp_path / "outputs").iterdir():
+                folder.rename(tmp_path / f"finished_{kills}_{folder.name}")
+            continue
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    assert numbers(tmp_path, results_of(run("train", *words(), cwd=tmp_path), tmp_path)) == undisturbed
+
+
+def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):
+    make_data(tmp_path / "data")
+    long = "trainer.max_epochs=1000"
+    first = start(tmp_path, long)
+    for line in first.stdout:
+        if "epoch 1/" in line:
+            break
+    second = run("train", *words(long), cwd=tmp_path)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert f"is being worked on by process {first.pid} on " in second.stderr
+    assert "Traceback" not in second.stderr

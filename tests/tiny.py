@@ -1,0 +1,62 @@
+"""A data set, and a command line, small enough for every test that runs the real program."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = 4
+PER_CLASS = {"train": 3, "val": 1, "test": 2}
+WORDS = (
+    "dataset=csv", "backbone=micro", "reducer=evit", "keep_rate=0.5", "image_size=32", "optim.batch_size=4",
+    "optim.lr=5e-4", "dataset.num_workers=0", "trainer.accelerator=cpu",
+)  # fmt: skip
+
+
+def make_data(root: Path) -> Path:
+    """Colour noise with the class in its hue, as split CSVs with images below `images/`: 16 for training, 8 for test."""
+    rng = np.random.default_rng(0)
+    rows: dict[str, list[str]] = {split: [] for split in (*PER_CLASS, "train_val")}
+    for class_id in range(CLASSES):
+        folder = root / "images" / f"kind_{class_id}"
+        folder.mkdir(parents=True)
+        for split, count in PER_CLASS.items():
+            for number in range(count):
+                pixels = rng.integers(0, 100, (40, 40, 3)) + 40 * np.array([class_id & 1, class_id >> 1, 1])
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{split}_{number}.png")
+                row = f"{class_id},kind_{class_id}/{split}_{number}.png"
+                rows[split].append(row)
+                if split != "test":
+                    rows["train_val"].append(row)
+    for split, lines in rows.items():
+        (root / f"{split}.csv").write_text("\n".join(["class_id,dir", *lines]) + "\n")
+    return root
+
+
+def command(module: str, *words: str) -> list[str]:
+    """The command line of `python -m ufgir.<module>`."""
+    return [sys.executable, "-m", f"ufgir.{module}", *words]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command: as many threads in every process, so that its numbers can be compared."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+
+
+def run(module: str, *words: str, cwd: Path, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package to its end in `cwd`."""
+    return subprocess.run(
+        command(module, *words), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout
+    )
+
+
+def results_of(finished: subprocess.CompletedProcess[str], cwd: Path) -> dict:
+    """The results.json that the last line of a finished training names."""
+    assert finished.returncode == 0, finished.stderr
+    last = finished.stdout.strip().splitlines()[-1]
+    assert last.startswith("results: ")
+    return json.loads((cwd / last.removeprefix("results: ")).read_text())
