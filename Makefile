@@ -38,7 +38,7 @@ clean:  ## remove .venv and caches; runs and data stay
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-# The file is written last, so an interrupted installation starts anew, and a finished one is repeated when its inputs change.
+# Written last, so an interrupted installation starts anew; a finished one is repeated when its inputs change.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "ufgir needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \

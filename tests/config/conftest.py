@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from ufgir.config import compose_run, resolve
 
@@ -16,6 +17,12 @@ def empty_folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     yield folder
     assert os.listdir(folder) == []
+
+
+@pytest.fixture(autouse=True)
+def no_cuda(monkeypatch) -> None:
+    """The same precision on every machine that runs the tests."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")

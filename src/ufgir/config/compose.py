@@ -86,21 +86,23 @@ def _composed(
     function: Callable[[list[Override]], DictConfig], overrides: list[Override], faults: Faults
 ) -> DictConfig | None:
     """What `function` makes of those overrides with which it does not fail, or None if it fails with these too."""
-    if _failure(function, overrides):
-        overrides = _without_faults(overrides, faults, lambda override: _failure(function, [override]))
-        if text := _failure(function, overrides):
-            faults.add(f"the config cannot be composed: {text}", *DATA)
-            return None
-    return function(overrides)
+    config, failure = _try(function, overrides)
+    if failure:
+        overrides = _without_faults(overrides, faults, lambda override: _try(function, [override])[1])
+        config, failure = _try(function, overrides)
+    if failure:
+        faults.add(f"the config cannot be composed: {failure}", *DATA)
+    return config
 
 
-def _failure(function: Callable[[list[Override]], DictConfig], overrides: list[Override]) -> str | None:
-    """Why `function` fails, in one line, or None if it does not."""
+def _try(
+    function: Callable[[list[Override]], DictConfig], overrides: list[Override]
+) -> tuple[DictConfig | None, str | None]:
+    """What `function` makes of overrides, or why it fails, in one line."""
     try:
-        function(overrides)
+        return function(overrides), None
     except FAILURES as error:
-        return f"{str(error).strip().splitlines()[0].rstrip('.')}."
-    return None
+        return None, f"{str(error).strip().splitlines()[0].rstrip('.')}."
 
 
 def _choose(choices: Iterable[Override]) -> DictConfig:

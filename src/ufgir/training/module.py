@@ -39,7 +39,9 @@ class ClassifierModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         """AdamW and a learning rate for each epoch."""
-        groups = param_groups_weight_decay(self.model, self.optim["weight_decay"], self.model.no_weight_decay())
+        groups = param_groups_weight_decay(
+            self.model, self.optim["weight_decay"], no_weight_decay_list=self.model.no_weight_decay()
+        )
         optimizer = torch.optim.AdamW(
             groups, lr=self.optim["lr"], betas=tuple(self.optim["betas"]), eps=self.optim["eps"]
         )

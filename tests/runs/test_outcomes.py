@@ -1,0 +1,71 @@
+"""How runs end: failures with their reason, kept files, W&B, several processes."""
+
+import csv
+import json
+
+import pytest
+from tiny import WORDS, make_data, results_of, run
+
+SHORT = (*WORDS, "dataset.root=data", "trainer.max_epochs=2")
+
+
+@pytest.fixture
+def cwd(tmp_path):
+    make_data(tmp_path / "data")
+    return tmp_path
+
+
+def only(paths):
+    (path,) = paths
+    return path
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(cwd):
+    words = (*WORDS, "dataset.root=data", "trainer.max_epochs=3", "optim.lr=1e30", "optim.warmup_epochs=0")
+    finished = run("train", *words, cwd=cwd)
+    assert finished.returncode == 1
+    assert "failed: the loss was not finite at step 2 (epoch 1)" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    folder = only((cwd / "outputs").iterdir())
+    results = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "failed" and "step 2" in results["reason"]
+    assert not (folder / "last.ckpt").exists(), "nothing that came of it is kept"
+    steps = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    assert [row["step"] for row in steps] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("keep", "files"), [("none", set()), ("weights", {"model.pt"}), ("all", {"model.pt", "last.ckpt"})]
+)
+def test_keep_says_what_stays(cwd, keep, files):
+    results_of(run("train", *SHORT, f"keep={keep}", cwd=cwd), cwd)
+    folder = only((cwd / "outputs").iterdir())
+    assert {path.name for path in folder.iterdir()} & {"model.pt", "last.ckpt"} == files
+    if keep == "none":
+        refused = run("evaluate", f"run={folder}", cwd=cwd)
+        assert refused.returncode == 2 and "it was trained with keep=none" in refused.stderr
+
+
+def test_wandb_offline_is_one_run_with_the_hash_as_its_id(cwd):
+    results_of(run("train", *SHORT, "logger=wandb", cwd=cwd), cwd)
+    folder = only((cwd / "outputs").iterdir())
+    run_id = folder.name.rsplit("-", 1)[-1]
+    assert only((folder / "wandb").glob("offline-run-*")).name.endswith(f"-{run_id}")
+    assert {path.name for path in cwd.iterdir()} == {"data", "outputs"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(cwd):
+    """Same total batch, same curve; the test is done once, on one device. (BatchNorm in the CLA head would differ.)"""
+    alone = results_of(run("train", *SHORT, "plugins=clc", cwd=cwd), cwd)
+    together = run("train", *SHORT, "plugins=clc", "trainer.devices=2", "output_root=two", cwd=cwd)
+    shared = results_of(together, cwd)
+    assert shared["test_images"] == alone["test_images"] == 8
+    assert shared["test_loss"] == pytest.approx(alone["test_loss"], abs=1e-4)
+    curves = [
+        [float(row["train/step_loss"]) for row in csv.DictReader(file.read_text().splitlines()) if row["train/step_loss"]]
+        for file in (only(cwd.glob("outputs/*/metrics.csv")), only(cwd.glob("two/*/metrics.csv")))
+    ]
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+    names = [only((cwd / root).iterdir()).name for root in ("outputs", "two")]
+    assert names[0] == names[1], "the number of devices is no part of a run's identity"
