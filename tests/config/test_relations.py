@@ -68,5 +68,19 @@ def test_unknown_backbone_names_the_nearest(faults_of):
     assert "deit_small_patch16_224" in fault
 
 
+def test_sizes_that_timm_cannot_build(faults_of):
+    (fault,) = faults_of("+backbone.kwargs.norm_layer=nrom")
+    assert fault == (
+        f"backbone.kwargs={{norm_layer:nrom}}: {DEIT} cannot be built with these (KeyError: 'nrom'). "
+        "See the arguments of timm's VisionTransformer."
+    )
+
+
+def test_patches_that_are_no_squares(faults_of):
+    assert faults_of("backbone=micro backbone.kwargs.patch_size=[8,12] image_size=32") == [
+        "image_size=32: expected a multiple of 24, the patch size of vit_tiny_patch16_224. Did you mean image_size=24?"
+    ]
+
+
 def test_both_faults_of_the_layers_are_told(faults_of):
     assert [fault.partition(": ")[2][:8] for fault in faults_of("reduction_layers=[12,3]")] == ["expected", "there is"]

@@ -10,7 +10,7 @@ from ufgir.config.checks import flatten
 from ufgir.config.rules import RULES
 from ufgir.resources import conf_dir
 
-KEEP_RATE = ("expected a number above 0 and up to 1, or a list with one such number for each reduction layer, or null.")
+KEEP_RATE = "expected a number above 0 and up to 1, or a list with one such number for each reduction layer, or null."
 
 
 def test_every_setting_on_disk_has_a_rule_and_every_rule_a_setting():
@@ -21,7 +21,6 @@ def test_every_setting_on_disk_has_a_rule_and_every_rule_a_setting():
             settings = OmegaConf.to_container(OmegaConf.load(file))
             settings.pop("defaults", None)
             found |= {f"{group}.{key}" for key, _ in flatten(settings)}
-    found = {key for key in found if not key.startswith("backbone.kwargs.")}
     assert found == set(RULES)
 
 
@@ -65,6 +64,9 @@ def test_every_precision_of_lightning_is_known():
         ("dataset.render.classes=1", "expected an integer of at least 2. For example dataset.render.classes=20."),
         ("backbone.pretrained=yes", "expected true or false. Did you mean backbone.pretrained=true?"),
         ("augment.random_crop=[1]", "expected true or false. For example augment.random_crop=true."),
+        ("+backbone.kwargs.num_heads=0", "expected an integer of at least 1. For example backbone.kwargs.num_heads=6."),
+        ("+backbone.kwargs.patch_size=[8]", "expected an integer of at least 1, or a list of height and width. "
+                                            "For example backbone.kwargs.patch_size=16."),
         ("augment.hflip=50", "expected a number of at least 0 and up to 1. Did you mean augment.hflip=0.5?"),
         ("plugins.cache.num_clr=-1", "expected an integer of at least 0. For example plugins.cache.num_clr=1."),
         ("plugins.cache.gap=1", "expected true or false. Did you mean plugins.cache.gap=true?"),
@@ -90,7 +92,7 @@ def test_every_precision_of_lightning_is_known():
     ],
 )  # fmt: skip
 def test_values(faults_of, line, fault):
-    assert faults_of(line) == [f"{line}: {fault}"]
+    assert faults_of(line) == [f"{line.lstrip('+')}: {fault}"]
 
 
 def test_values_of_the_wandb_logger(faults_of):

@@ -31,9 +31,9 @@ def read_arguments(arguments: Iterable[str], faults: Faults) -> list[Override]:
     overrides = []
     for words in _joined(list(arguments)):
         given = " ".join(words)
-        text = _without_dashes("".join([words[0].rstrip("="), "=", words[-1].lstrip("=")])) if words[1:] else given
-        if words[1:]:
-            faults.add(f"{given}: a setting is written without spaces. Did you mean {text}?", key_of(text))
+        if len(words) > 1:
+            meant = _without_dashes(f"{words[0].rstrip('=')}={words[-1].lstrip('=')}")
+            faults.add(f"{given}: a setting is written without spaces. Did you mean {meant}?", key_of(meant))
         elif override := _read(given, parser, faults):
             overrides.append(override)
     return overrides

@@ -42,8 +42,9 @@ def extra_fault(key: str, value: object) -> str | None:
     parent, _, name = key.rpartition(".")
     if name in arguments(parent):
         return None
-    guesses = [typed(f"{parent}.{guess}", value) for guess in nearest(name, arguments(parent))]
-    guesses = [guess if guess.partition("=")[0] in RULES else f"+{guess}" for guess in guesses]
+    guesses = [f"{parent}.{guess}" for guess in nearest(name, arguments(parent))]
+    in_conf = [guess in RULES and parent == "trainer" for guess in guesses]
+    guesses = [("" if known else "+") + typed(guess, value) for guess, known in zip(guesses, in_conf, strict=True)]
     return f"{typed(key, value)}: {OPEN[parent]} takes no {name}.{did_you_mean(guesses)}"
 
 

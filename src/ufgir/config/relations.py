@@ -1,5 +1,6 @@
 """What settings must satisfy together. Each relation sees a config whose settings are sound by themselves."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,12 @@ def _backbone_exists(config: dict) -> Iterator[str]:
         _facts(config)
     except UserError as error:
         yield from error.faults
+    except Exception as error:  # timm's blocks raise whatever they stumble over
+        backbone = config["backbone"]
+        yield (
+            f"{typed('backbone.kwargs', backbone['kwargs'])}: {backbone['name']} cannot be built with these "
+            f"({type(error).__name__}: {error}). See the arguments of timm's VisionTransformer."
+        )
 
 
 def _weights_exist(config: dict) -> Iterator[str]:
@@ -139,19 +146,18 @@ def _resize_holds_crop(config: dict) -> Iterator[str]:
 
 
 def _facts(config: dict) -> BackboneFacts:
-    return _describe(config["backbone"]["name"], tuple(sorted(config["backbone"]["kwargs"].items())))
+    return _describe(config["backbone"]["name"], json.dumps(config["backbone"]["kwargs"]))
 
 
 @cache
-def _describe(name: str, kwargs: tuple) -> BackboneFacts:
-    return describe(name, dict(kwargs))
+def _describe(name: str, kwargs: str) -> BackboneFacts:
+    return describe(name, json.loads(kwargs))
 
 
 def _sizes_differ(backbone: dict) -> bool:
     """Whether `kwargs` make it another model than the one of which there are weights."""
-    return "mlp_ratio" in backbone["kwargs"] or describe(backbone["name"], backbone["kwargs"]) != describe(
-        backbone["name"], {}
-    )
+    name, kwargs = backbone["name"], backbone["kwargs"]
+    return "mlp_ratio" in kwargs or describe(name, kwargs) != describe(name, {})
 
 
 SCHEDULE = ("optim.warmup_epochs", "optim.cooldown_epochs", "trainer.max_epochs", "dataset.epochs")

@@ -25,6 +25,7 @@ ABSENT = (
     "dataset.render",
     "dataset.val_fraction",
     "dataset.test_fraction",
+    "backbone.kwargs.",
     "plugins.cache.",
     "plugins.head.multiplier",
     "logger.",
@@ -47,6 +48,7 @@ class Rule:
 COUNT = integer(least=1)
 SHARE = number(above=0, most=1)
 SHARES = list_of(SHARE, "a list with one such number for each reduction layer")
+HEIGHT_AND_WIDTH = list_of(COUNT, "a list of height and width", least=2, most=2)
 PART = number(above=0, below=1)
 RATE = number(least=0)
 BATCHES = either(replace(COUNT, allowed="a number of batches"), replace(SHARE, allowed="a share of them up to 1.0"))
@@ -86,6 +88,10 @@ RULES: dict[str, Rule] = {
     "backbone.pretrained": Rule(FLAG, False),
     "backbone.checkpoint": Rule(or_null(PATH), "weights.pth"),
     "backbone.kwargs": Rule(MAPPING, {}),
+    "backbone.kwargs.depth": Rule(COUNT, 12),
+    "backbone.kwargs.embed_dim": Rule(COUNT, 384),
+    "backbone.kwargs.num_heads": Rule(COUNT, 6),
+    "backbone.kwargs.patch_size": Rule(either(COUNT, HEIGHT_AND_WIDTH), 16),
     "reducer.name": Rule(one_of(*choices("reducer")), "evit"),
     "reducer.keep_rate": Rule(SHARE, 0.5),
     "plugins.name": Rule(TEXT, "clca"),

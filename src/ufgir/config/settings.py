@@ -21,14 +21,7 @@ def resolve(config: DictConfig | dict) -> dict:
     Args:
         config: composed and without faults.
     """
-    config = as_plain(config)
-    for key, rule in RULES.items():
-        *parents, name = key.split(".")
-        node = config
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, dict) else None
-        if isinstance(node, dict) and name in node and not isinstance(node[name], dict):
-            node[name] = rule.kind.canonical(node[name])
+    config = _canonical(as_plain(config))
     dataset, optim, trainer = config["dataset"], config["optim"], config["trainer"]
     config["keep_rate"] = keep_rate_of(config)
     if dataset["resize"] is None:
@@ -41,11 +34,8 @@ def resolve(config: DictConfig | dict) -> dict:
 
 
 def as_plain(config: DictConfig | dict) -> dict:
-    """A copy of a config as plain Python, its interpolations resolved and Hydra's own node left out."""
-    config = config if isinstance(config, DictConfig) else OmegaConf.create(config)
-    plain = OmegaConf.to_container(config, resolve=True)
-    plain.pop("hydra", None)
-    return plain
+    """A copy of a config as plain Python, its interpolations resolved."""
+    return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
 
 
 def keep_rate_of(config: dict) -> float | list[float]:
@@ -89,3 +79,15 @@ def load_config(path: Path) -> dict:
     if lacking:
         raise UserError(f"{path} is not the config of a run: it has no {', '.join(lacking)}.")
     return config
+
+
+def _canonical(node: dict, prefix: str = "") -> dict:
+    """Each value in the one form that its rule has for it."""
+    values = {}
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            values[name] = _canonical(value, f"{key}.")
+        else:
+            values[name] = RULES[key].kind.canonical(value) if key in RULES else value
+    return values

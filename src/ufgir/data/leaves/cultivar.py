@@ -1,78 +1,68 @@
 """What one cultivar is: a point in the space of leaf traits. All cultivars belong to one invented vine species."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cache
 
 import numpy as np
 
 _BATCH = 20
 _TRIES = 300
+_SHOWN = 5                    # the first traits are the ones that a glance shows: they keep cultivars apart
 _FIRST = "Alba Bel Cor Dor Elva Fer Gal Hel Iso Jura Kal Lor Mar Nor Oro Pal Quin Rosa Sal Tre".split()
 _SECOND = "bello dine faro garda lenta mosa nera pino rasco silva tana vera".split()
 
-# Trait: (lowest, highest) value over all cultivars. Lengths are in units of the midrib's length.
-RANGES = {
-    "mesh_size": (0.075, 0.17),       # side of a cell of the tertiary network
-    "mesh_stretch": (0.74, 1.35),     # its elongation: above 1 along the radius, below 1 across it
-    "mesh_tone": (-0.8, 1.0),         # of the tertiary veins beside the blade: 1 as pale as secondary ones, below 0 darker
-    "vein_tone": (-0.5, 0.6),         # of the tissue along the main veins beside the rest of the blade: below 0 darker
-    "vein_blush": (-1.0, 1.0),        # its tint: below 0 blue-green, above rosy
-    "margin_tone": (-0.5, 0.5),       # the same of the tissue along the margin
-    "margin_blush": (-1.0, 1.0),
-    "blister": (0.2, 1.0),            # relief of the blade between the veins
-    "secondaries": (4.0, 8.0),        # secondary veins on each side of the midrib
-    "secondary_angle": (38.0, 58.0),  # at which they leave it, degrees
-    "secondary_curve": (-0.08, 0.16),  # their bending towards the tip, share of their length
-    "teeth": (36.0, 72.0),            # teeth around the margin
-    "tooth_depth": (0.035, 0.06),
-    "tooth_sharpness": (0.7, 1.5),    # exponent of a tooth's flank: below 1 rounded, above 1 spiny
-    "tooth_skew": (0.5, 0.85),        # where in a tooth its point lies: 0.5 symmetric, 1 hooked towards the lobe's tip
-    "lobing": (0.06, 0.2),            # depth of the sinuses between the lobes
-    "width": (0.94, 1.06),            # of the blade, relative to the species' mean
-}
+
+def _trait(low: float, high: float) -> float:
+    """A field of `Cultivar` that lies between two values, over all cultivars."""
+    return field(metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
 class Cultivar:
-    """Mean traits of one cultivar; `RANGES` says what each is and how far it varies in the species."""
+    """Mean traits of one cultivar; lengths are in units of the midrib's length."""
 
-    mesh_size: float
-    mesh_stretch: float
-    mesh_tone: float
-    vein_tone: float
-    vein_blush: float
-    margin_tone: float
-    margin_blush: float
-    blister: float
-    secondaries: float
-    secondary_angle: float
-    secondary_curve: float
-    teeth: float
-    tooth_depth: float
-    tooth_sharpness: float
-    tooth_skew: float
-    lobing: float
-    width: float
+    vein_tone: float = _trait(-0.6, 0.7)        # log brightness of the tissue along the main veins, beside the blade's
+    vein_blush: float = _trait(-1.0, 1.0)       # its tint: below 0 bluish green, above rosy
+    margin_tone: float = _trait(-0.6, 0.6)      # the same of the tissue along the margin
+    margin_blush: float = _trait(-1.0, 1.0)
+    mesh_tone: float = _trait(-0.8, 1.0)        # of the tertiary veins: 1 as pale as secondary ones, below 0 dark
+    mesh_size: float = _trait(0.075, 0.17)      # side of a cell of their network
+    mesh_stretch: float = _trait(0.74, 1.35)    # its elongation: above 1 radially, below 1 across
+    blister: float = _trait(0.2, 1.0)           # relief of the blade between them
+    secondaries: float = _trait(4, 8)           # secondary veins on each side of the midrib
+    secondary_angle: float = _trait(38, 58)     # at which they leave it, degrees
+    secondary_curve: float = _trait(-0.08, 0.16)  # their bending towards the tip, share of their length
+    teeth: float = _trait(36, 72)               # teeth around the margin
+    tooth_depth: float = _trait(0.035, 0.06)
+    tooth_sharpness: float = _trait(0.7, 1.5)   # exponent of a tooth's flank: below 1 rounded, above 1 spiny
+    tooth_skew: float = _trait(0.5, 0.85)       # place of a tooth's point: 0.5 in its middle, 1 towards the lobe's tip
+    lobing: float = _trait(0.06, 0.2)           # depth of the sinuses between the lobes
+    width: float = _trait(0.94, 1.06)           # of the blade, relative to the species' mean
 
 
 def cultivar(seed: int, class_id: int) -> Cultivar:
     """The cultivar with that number in the world of that seed, whatever the number of classes."""
     batch, row = divmod(class_id, _BATCH)
-    levels = _latin(np.random.default_rng([seed, batch]))[row]
-    low, high = np.array([RANGES[field.name] for field in fields(Cultivar)]).T
+    levels = _design(seed, batch)[row]
+    low, high = np.array([trait.metadata["range"] for trait in fields(Cultivar)]).T
     return Cultivar(*(low + levels * (high - low)).tolist())
 
 
-def _latin(rng: np.random.Generator) -> np.ndarray:
-    """Levels in (0, 1) of all traits (batch, traits): every trait takes evenly spread values, the closest pair is far apart.
+@cache
+def _design(seed: int, batch: int) -> np.ndarray:
+    """Levels in (0, 1) of all traits (batch, traits): evenly spread in each trait, no two cultivars alike.
 
-    The best of many random Latin hypercubes by the smallest distance between two cultivars.
+    Of many random Latin hypercubes it is the one whose closest pair is farthest apart in the first `_SHOWN` traits.
     """
+    rng = np.random.default_rng([seed, batch])
     best, best_distance = np.empty(0), -1.0
     for _ in range(_TRIES):
-        levels = (rng.permuted(np.tile(np.arange(_BATCH), (len(RANGES), 1)), axis=1).T + 0.5) / _BATCH
-        distance = np.square(levels[:, None] - levels).sum(-1)[np.triu_indices(_BATCH, 1)].min()
+        levels = (rng.permuted(np.tile(np.arange(_BATCH), (len(fields(Cultivar)), 1)), axis=1).T + 0.5) / _BATCH
+        shown = levels[:, :_SHOWN]
+        distance = np.square(shown[:, None] - shown).sum(-1)[np.triu_indices(_BATCH, 1)].min()
         if distance > best_distance:
-            best, best_distance = levels, distance
+            rng = np.random.default_rng([seed, batch])
+    best, best_distance = levels, distance
     return best
 
 

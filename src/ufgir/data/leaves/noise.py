@@ -30,3 +30,8 @@ def fractal(rng: Generator, size: int, cells: float, octaves: int, stretch: floa
 def grain(rng: Generator, size: int) -> np.ndarray:
     """White noise (size, size), float32, standard deviation 1: one number per pixel."""
     return rng.standard_normal((size, size), dtype=np.float32)
+
+
+def factors(rng: Generator, *spreads: float) -> np.ndarray:
+    """Random factors around 1 (len(spreads),), float32, each of its relative spread."""
+    return rng.lognormal(0, spreads).astype(np.float32)

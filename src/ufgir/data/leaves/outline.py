@@ -105,9 +105,9 @@ def _toothed(curve: np.ndarray, count: int, turn: int, traits: Cultivar, rng: Ge
     """
     skew = traits.tooth_skew
     points = np.arange(count) + skew
-    # The last tooth ends at its point, which is the apex.
+    # The phase counts teeth; the last tooth ends at its point, which is the apex.
     phase = np.union1d(np.linspace(0, points[-1], count * _SAMPLES_PER_TOOTH), points)
-    base = _resample(curve, np.interp(phase, *_tooth_borders(count, rng)) if count else phase)
+    base = _resample(curve, phase, rng.uniform(0.65, 1.35, count))
     within = phase - np.floor(phase)
     flank = np.where(within < skew, within / skew, (1 - within) / (1 - skew)) ** traits.tooth_sharpness
     depth = traits.tooth_depth * rng.lognormal(0, 0.2, count) * np.where(np.arange(count) % 2, 1.1, 0.8)
@@ -118,18 +118,13 @@ def _toothed(curve: np.ndarray, count: int, turn: int, traits: Cultivar, rng: Ge
     # At the apex both half-lobes must meet in one point, so there the tooth points away from the junction.
     apex = np.clip(phase - points[-1] + 1, 0, 1)[:, None]
     outward = (1 - apex) * outward + apex * base / np.linalg.norm(base, axis=1, keepdims=True)
-    margin = base + (flank * depth[np.minimum(phase.astype(int), count - 1)])[:, None] * outward
+    margin = base + (flank * depth[np.floor(phase).astype(int)])[:, None] * outward
     return margin, margin[np.searchsorted(phase, points)]
 
 
-def _tooth_borders(count: int, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Phases 0 … count and where along the curve, in [0, 1], each tooth begins: their widths vary."""
-    borders = np.concatenate([[0], rng.uniform(0.65, 1.35, count).cumsum()])
-    return np.arange(count + 1), borders / borders[-1]
-
-
-def _resample(curve: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Points (len(place), 2) at shares of the curve's length."""
+def _resample(curve: np.ndarray, phase: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Points (len(phase), 2) of a curve that is as long as the teeth of those relative widths, up to the last phase."""
     along = np.concatenate([[0], np.linalg.norm(np.diff(curve, axis=0), axis=1).cumsum()])
-    place = place / place.max() * along[-1]
+    place = np.interp(phase, np.arange(len(widths) + 1), np.concatenate([[0], widths.cumsum()]))
+    place *= along[-1] / place[-1]
     return np.stack([np.interp(place, along, curve[:, axis]) for axis in range(2)], axis=1)

@@ -7,13 +7,21 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
 from ufgir.data.leaves.cultivar import Cultivar
-from ufgir.data.leaves.noise import clouds, fractal
+from ufgir.data.leaves.noise import clouds, factors, fractal
 from ufgir.data.leaves.outline import half_lobes, polygon
 from ufgir.data.leaves.veins import network, strands
 
 SPAN = 2.3                    # side of the canvas, units of the midrib
 CENTRE = (0.0, 0.12)          # leaf coordinates of its centre
 _OVERSAMPLE = 2
+
+# Reflectances (RGB); _ROSY is the change of their logarithm.
+_GREEN = np.array([0.22, 0.34, 0.11], np.float32)
+_ROSY = np.array([1.0, -0.44, 0.62], np.float32)
+_VEIN = np.array([0.37, 0.40, 0.24], np.float32)
+_BROWN = np.array([0.40, 0.24, 0.10], np.float32)
+_RUST = np.array([0.28, 0.17, 0.08], np.float32)
+_STALK = np.array([0.45, 0.42, 0.20], np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,18 +47,17 @@ def draw(traits: Cultivar, size: int, rng: Generator) -> FlatLeaf:
     thick, thin = _fill(primary, size), _fill(secondary, size)
     stalk = _fill([_petiole(rng)], size)
     tertiary, areoles, bulge = _networks(traits, blade, rng)
-    relief = _blur(np.maximum(thick, thin), 0.012 * size / SPAN)
-    height = 0.012 * traits.blister * bulge - 0.02 * relief + 0.035 * fractal(rng, size, 3, 2)
-    pale = np.maximum(np.maximum(thick, 0.85 * thin), max(traits.mesh_tone, 0) * tertiary)
-    dark = np.clip(-traits.mesh_tone, 0, 1) * np.maximum(tertiary, 0.5 * areoles)
-    along_veins = np.clip(4.5 * _blur(np.maximum(thick, 0.5 * thin), 0.05 * size / SPAN), 0, 1)
-    along_margin = np.clip(2.2 * (1 - _blur(blade, 0.09 * size / SPAN)), 0, 1)
-    tone, blush = (a * _centred(along_veins, blade) + b * _centred(along_margin, blade) for a, b in
-                   ((traits.vein_tone, traits.margin_tone), (traits.vein_blush, traits.margin_blush)))
-    colour = _tint(tone, blush, pale, dark * (1 - pale), rng)
-    colour = _blemish(colour, rng)
-    colour += stalk[..., None] * (1 - blade[..., None]) * (_stalk_colour(rng) - colour)
-    return FlatLeaf(colour.astype(np.float32), np.maximum(blade * _holes(size, rng), stalk), height.astype(np.float32))
+    mesh = np.maximum(tertiary, 0.5 * areoles)
+    pale = np.maximum(np.maximum(thick, 0.85 * thin), max(traits.mesh_tone, 0) * mesh)
+    dark = max(-traits.mesh_tone, 0) * mesh
+    colour = _pattern(traits, blade, np.maximum(thick, 0.5 * thin)) * (1 - 0.45 * dark)[..., None]
+    colour += 0.85 * pale[..., None] * (_VEIN - 0.6 * colour)
+    colour = _weather(_evened(colour, blade, rng), rng)
+    colour += ((1 - blade) * stalk)[..., None] * (_STALK * factors(rng, 0.3, 0.15, 0.2) - colour)
+    furrows = _blur(np.maximum(thick, thin), 0.012 * size / SPAN)
+    height = 0.012 * traits.blister * bulge - 0.02 * furrows + 0.035 * fractal(rng, size, 3, 2)
+    cover = np.maximum(blade * _holes(size, rng), stalk)
+    return FlatLeaf(colour.astype(np.float32), cover, height.astype(np.float32))
 
 
 def coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +84,7 @@ def _blur(field: np.ndarray, radius: float) -> np.ndarray:
 
 def _petiole(rng: Generator) -> np.ndarray:
     """The stalk as a polygon (2K, 2), behind the blade and longer than the canvas shows."""
-    t = np.linspace(0, 1, 20)
+    t = np.linspace(0, 1.1, 20)
     x = rng.normal(0, 0.15) * t + rng.normal(0, 0.2) * t * t
     width = 0.014 + 0.004 * t
     return np.concatenate([np.stack([x - width, -t], 1), np.stack([x + width, -t], 1)[::-1]])
@@ -97,47 +104,44 @@ def _networks(traits: Cultivar, blade: np.ndarray, rng: Generator) -> tuple[np.n
     return full[0], full[2], full[1]
 
 
-def _centred(zone: np.ndarray, blade: np.ndarray) -> np.ndarray:
-    """The zone minus its mean over the blade, so that painting by it leaves the mean colour."""
-    return zone - (zone * blade).sum() / blade.sum()
+def _pattern(traits: Cultivar, blade: np.ndarray, veins: np.ndarray) -> np.ndarray:
+    """Colour (L, L, 3) of the blade: along veins and margin it has the cultivar's tone and tint."""
+    unit = len(blade) / SPAN
+    along_veins = np.clip(4.5 * _blur(veins, 0.05 * unit), 0, 1)[..., None]
+    along_margin = np.clip(2.2 * (1 - _blur(blade, 0.09 * unit)), 0, 1)[..., None]
+    shift = along_veins * (traits.vein_tone + traits.vein_blush * _ROSY)
+    return np.exp(shift + along_margin * (traits.margin_tone + traits.margin_blush * _ROSY)) * _GREEN
 
 
-def _tint(tone, blush, pale: np.ndarray, dark: np.ndarray, rng: Generator) -> np.ndarray:
-    """Blade colour (L, L, 3): green, here and there withered; pale veins on it, dark ones and paler ground beside the former."""
-    size = len(pale)
-    green = np.array([0.22, 0.34, 0.11]) * rng.lognormal(0, [0.12, 0.08, 0.12]) * rng.lognormal(0, 0.12)
-    brown = np.array([0.40, 0.24, 0.10]) * rng.lognormal(0, 0.15, 3)
-    withered = np.clip(2.2 * (fractal(rng, size, 4, 3) - rng.uniform(1.5, 5)), 0, 1)[..., None]
-    colour = green * np.exp(tone[..., None] * 1.0 + blush[..., None] * np.array([0.8, -0.35, 0.5]))
-    colour = colour * (1 - withered) + brown * withered
-    colour = colour * (1 + 0.06 * fractal(rng, size, 6, 4) - 0.45 * dark)[..., None]
-    vein = 0.4 * colour + 0.6 * np.array([0.62, 0.66, 0.4]) * rng.lognormal(0, 0.05, 3)
-    return colour + (0.85 * pale)[..., None] * (vein - colour)
+def _evened(colour: np.ndarray, blade: np.ndarray, rng: Generator) -> np.ndarray:
+    """The same colours scaled to a mean over the blade that is drawn for each leaf: it must not tell the cultivar."""
+    mean = np.tensordot(blade, colour, 2) / blade.sum()
+    return colour * (_GREEN * factors(rng, 0.06, 0.04, 0.06) * factors(rng, 0.12) * 1.15 / mean)
 
 
-def _blemish(colour: np.ndarray, rng: Generator) -> np.ndarray:
-    """The same colour with a few dark or rusty spots."""
-    x, y = coordinates(len(colour))
+def _weather(colour: np.ndarray, rng: Generator) -> np.ndarray:
+    """The same colour (L, L, 3) unevenly lush, with withered parts on some leaves and a few dark or rusty spots."""
+    size = len(colour)
+    colour = colour * (1 + 0.06 * fractal(rng, size, 6, 4))[..., None]
+    withered = np.clip(2.2 * (fractal(rng, size, 4, 3) - rng.uniform(2.0, 6.0)), 0, 1)[..., None]
+    colour = colour + withered * (_BROWN * factors(rng, 0.15, 0.15, 0.15) - colour)
     for _ in range(rng.poisson(4)):
-        radius = rng.lognormal(-3.6, 0.5)
-        place = rng.uniform(-0.75, 0.85, 2)
-        distance = np.hypot(x - place[0], (y - place[1]) * rng.uniform(0.7, 1.4)) / radius
-        spot = np.clip(1.6 - 1.3 * distance, 0, 1)[..., None]
-        colour = colour + 0.85 * spot * (np.array([0.28, 0.17, 0.08]) * rng.uniform(0.5, 1.5) - colour)
+        spot = np.clip(1.6 - 1.3 * _distance(size, rng) / (0.027 * factors(rng, 0.5)), 0, 1)[..., None]
+        colour = colour + 0.85 * spot * (_RUST * rng.uniform(0.5, 1.5) - colour)
     return colour
 
 
-def _holes(size: int, rng: Generator) -> np.ndarray:
-    """1 where the blade is whole, 0 in the holes that insects ate."""
-    whole = np.ones((size, size), np.float32)
+def _distance(size: int, rng: Generator) -> np.ndarray:
+    """Distance (size, size) of each pixel from a random place on the blade, in units of the midrib."""
     x, y = coordinates(size)
+    place = rng.uniform(-0.75, 0.85, 2).astype(np.float32)
+    return np.hypot(x - place[0], y - place[1])
+
+
+def _holes(size: int, rng: Generator) -> np.ndarray:
+    """1 where the blade is whole, 0 in the holes that insects ate (size, size)."""
+    whole = np.ones((size, size), np.float32)
     for _ in range(rng.poisson(0.7)):
-        place = rng.uniform(-0.7, 0.8, 2)
-        wobble = 0.3 * clouds(rng, size, 24)
-        distance = np.hypot(x - place[0], y - place[1]) / rng.lognormal(-3.2, 0.4) + wobble
-        whole *= np.clip((distance - 1) * 3, 0, 1)
+        ragged = _distance(size, rng) / (0.04 * factors(rng, 0.4)) + 0.3 * clouds(rng, size, 24)
+        whole *= np.clip((ragged - 1) * 3, 0, 1)
     return whole
-
-
-def _stalk_colour(rng: Generator) -> np.ndarray:
-    return np.array([0.45, 0.42, 0.2]) * rng.lognormal(0, [0.3, 0.15, 0.2])

@@ -1,25 +1,27 @@
 """A photograph of one leaf: how it lies, on what, under which light. All of this varies more than the cultivars do."""
 
+import math
+
 import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
-from ufgir.data.leaves.noise import BICUBIC, clouds, fractal, grain
+from ufgir.data.leaves.noise import BICUBIC, clouds, factors, fractal, grain
 from ufgir.data.leaves.paint import CENTRE, SPAN, FlatLeaf
 
 _MESH = 12
 
 # Tables: colour (RGB reflectance), strength of the texture, blobs across, stretch, pixel noise.
 _TABLES = {
-    "paper": ((0.80, 0.79, 0.76), 0.03, 3, 1.0, 0.008),
-    "light table": ((0.93, 0.92, 0.84), 0.02, 1, 1.0, 0.004),
-    "cloth": ((0.42, 0.44, 0.50), 0.10, 60, 1.0, 0.05),
-    "oak": ((0.52, 0.36, 0.22), 0.16, 26, 14.0, 0.02),
-    "pine": ((0.72, 0.57, 0.38), 0.12, 18, 18.0, 0.02),
-    "slate": ((0.17, 0.18, 0.20), 0.14, 8, 1.5, 0.02),
-    "concrete": ((0.55, 0.54, 0.52), 0.10, 12, 1.0, 0.04),
-    "soil": ((0.24, 0.17, 0.12), 0.40, 40, 1.0, 0.06),
-    "board": ((0.62, 0.50, 0.36), 0.05, 30, 3.0, 0.02),
+    "paper": ((0.81, 0.80, 0.78), 0.03, 3, 1.0, 0.008),
+    "light table": ((0.87, 0.86, 0.82), 0.02, 1, 1.0, 0.004),
+    "linen": ((0.69, 0.70, 0.74), 0.08, 60, 1.0, 0.05),
+    "oak": ((0.80, 0.71, 0.60), 0.13, 26, 14.0, 0.02),
+    "pine": ((0.80, 0.73, 0.62), 0.10, 18, 18.0, 0.02),
+    "slate": ((0.58, 0.60, 0.62), 0.10, 8, 1.5, 0.02),
+    "concrete": ((0.73, 0.72, 0.71), 0.08, 12, 1.0, 0.04),
+    "terrazzo": ((0.78, 0.72, 0.66), 0.30, 40, 1.0, 0.06),
+    "board": ((0.79, 0.73, 0.64), 0.05, 30, 3.0, 0.02),
 }
 
 
@@ -28,7 +30,7 @@ def photograph(leaf: FlatLeaf, size: int, rng: Generator) -> Image.Image:
     inner = len(leaf.cover)
     colour, cover, height = _lay(leaf, rng)
     scene = _table(inner, rng)
-    sun, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.1)
+    sun, elevation = rng.uniform(0, 2 * math.pi), rng.uniform(0.5, 1.1)
     scene = scene * (1 - _shadow(cover, sun, rng))[..., None]
     lit = colour * _shading(height, sun, elevation, rng)[..., None]
     lit = lit + _gloss(height, sun, rng)[..., None]
@@ -52,10 +54,10 @@ def _mesh(size: int, rng: Generator) -> list[tuple]:
     edges = np.linspace(-0.5, 0.5, _MESH + 1)
     x, y = np.meshgrid(edges - rng.normal(0, 0.03), edges - rng.normal(0, 0.03))
     depth = 1 + x * rng.normal(0, 0.08) + y * rng.normal(0, 0.08)
-    zoom = 1.5 * rng.lognormal(0, 0.08)
+    zoom = 1.6 * rng.lognormal(0, 0.08)
     x, y = x / depth * zoom, y / depth * zoom
-    turn = rng.uniform(0, 2 * np.pi)
-    x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+    turn = rng.uniform(0, 2 * math.pi)
+    x, y = x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)
     bend = rng.normal(0, 0.06, 4)
     x, y = x + bend[0] * y * y + bend[1] * np.sin(3 * y), y + bend[2] * x * x + bend[3] * np.sin(3 * x)
     x, y = (x + CENTRE[0]) / SPAN + 0.5, (y + CENTRE[1]) / SPAN + 0.5
@@ -72,7 +74,7 @@ def _table(size: int, rng: Generator) -> np.ndarray:
     texture = strength * fractal(rng, size, cells, 3, stretch) + noise * grain(rng, size)
     if rng.random() < 0.5:
         texture = texture.T
-    colour = np.array(colour) * rng.lognormal(0, 0.08, 3) * rng.lognormal(0, 0.15)
+    colour = np.array(colour, np.float32) * factors(rng, 0.03, 0.03, 0.03) * factors(rng, 0.1)
     return np.clip(1 + texture, 0.1, 2)[..., None] * colour
 
 
@@ -80,7 +82,7 @@ def _shadow(cover: np.ndarray, sun: float, rng: Generator) -> np.ndarray:
     """Share of the light (size, size) that the leaf takes from the table, away from the sun."""
     size = len(cover)
     distance = size * rng.uniform(0.004, 0.03)
-    shift = (1, 0, distance * np.cos(sun), 0, 1, distance * np.sin(sun))
+    shift = (1, 0, distance * math.cos(sun), 0, 1, distance * math.sin(sun))
     image = Image.fromarray((cover * 255).astype(np.uint8)).transform((size, size), Image.Transform.AFFINE, shift)
     blurred = image.filter(ImageFilter.GaussianBlur(distance * rng.uniform(0.4, 1.0)))
     return np.asarray(blurred, np.float32) / 255 * rng.uniform(0.25, 0.75)
@@ -90,12 +92,12 @@ def _slope(height: np.ndarray, sun: float) -> np.ndarray:
     """Rise of the blade towards the sun (size, size)."""
     scale = len(height) / SPAN
     down, right = np.gradient(height * scale)
-    return right * np.cos(sun) + down * np.sin(sun)
+    return right * math.cos(sun) + down * math.sin(sun)
 
 
 def _shading(height: np.ndarray, sun: float, elevation: float, rng: Generator) -> np.ndarray:
     """Light on the blade (size, size), about 1: slopes that face the sun are brighter."""
-    return np.clip(1 - rng.uniform(0.6, 1.1) / np.tan(elevation) * _slope(height, sun), 0.35, 1.7)
+    return np.clip(1 - rng.uniform(0.6, 1.1) / math.tan(elevation) * _slope(height, sun), 0.35, 1.7)
 
 
 def _gloss(height: np.ndarray, sun: float, rng: Generator) -> np.ndarray:
@@ -110,8 +112,8 @@ def _expose(scene: np.ndarray, size: int, rng: Generator) -> Image.Image:
     y, x = np.mgrid[-1 : 1 : inner * 1j, -1 : 1 : inner * 1j].astype(np.float32)
     uneven = 1 + rng.normal(0, 0.08) * x + rng.normal(0, 0.08) * y - rng.uniform(0, 0.15) * (x * x + y * y)
     uneven = uneven + 0.07 * clouds(rng, inner, 2)
-    warmth = rng.normal(0, 0.1)
-    light = np.exp(rng.normal(0, 0.18) + np.array([warmth, rng.normal(0, 0.03), -warmth]))
+    warmth = rng.normal(0, 0.05)
+    light = np.exp(np.float32([warmth, rng.normal(0, 0.03), -warmth])) * factors(rng, 0.14)
     film = np.clip(scene * uneven[..., None] * light, 0, None)
     film = (1 - np.exp(-1.6 * film)) ** 0.62 * 1.05
     image = Image.fromarray((np.clip(film, 0, 1) * 255).astype(np.uint8))

@@ -1,7 +1,6 @@
 """From a specification to a folder in the authors' split format, rendered once."""
 
 import os
-import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -77,13 +76,11 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        # The temporary folder itself is private to its owner; one made inside it has the usual permissions.
+        draft = Path(temporary) / target.name
         _fill(draft, spec, target, progress)
-        draft.chmod(0o777 & ~_umask())
         _publish(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 
@@ -103,33 +100,34 @@ def _publish(draft: Path, target: Path) -> None:
             raise
 
 
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _class_folder(spec: LeavesSpec, class_id: int) -> str:
+    return f"{class_id}_{name(spec.seed, class_id)}"
 
 
 def _path(spec: LeavesSpec, class_id: int, split: str, index: int) -> str:
-    return f"{class_id}_{name(spec.seed, class_id)}/{split}_{index}.jpg"
+    return f"{_class_folder(spec, class_id)}/{split}_{index}.jpg"
 
 
 def _fill(draft: Path, spec: LeavesSpec, target: Path, progress: bool) -> None:
-    """Write the images, then the tables, of a specification into a folder."""
+    """Write the images, then the tables, of a specification into a new folder `draft`; `target` is only shown."""
     jobs = [(class_id, split, index) for class_id in range(spec.classes) for split in _SPLITS
             for index in range(getattr(spec, split))]
-    for class_id, class_name in enumerate(class_names(spec)):
-        (draft / "images" / f"{class_id}_{class_name}").mkdir(parents=True)
+    for class_id in range(spec.classes):
+        (draft / "images" / _class_folder(spec, class_id)).mkdir(parents=True)
 
     def save(job: tuple[int, str, int]) -> None:
-        picture = image(spec, *job)
-        picture.save(draft / "images" / _path(spec, *job), quality=92, subsampling=0)
+        image(spec, *job).save(draft / "images" / _path(spec, *job), quality=92, subsampling=0)
 
     text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
     if progress and not sys.stderr.isatty():
         print(f"{text} into {target}", file=sys.stderr)
     # NumPy and Pillow release the interpreter's lock in most of their work, so threads are enough.
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        for _ in tracked(pool.map(save, jobs), len(jobs), text, show=progress):
-            pass
+        try:
+            for _ in tracked(pool.map(save, jobs), len(jobs), text, show=progress):
+                pass
+        except BaseException:
+            # Without this an interrupted user waits for all the pictures that are still queued.
+            pool.shutdown(cancel_futures=True)
+            raise
     write_tables(tables(spec), draft, class_names(spec))

@@ -36,7 +36,7 @@ def _secondaries(half: HalfLobe, primary: np.ndarray, traits: Cultivar, rng: Gen
         start = np.clip(start, 0.05 + 0.05 * number, 0.93) * (len(primary) - 1)
         low = int(start)
         origin = primary[low] + (start - low) * (primary[low + 1] - primary[low])
-        curves.append(_bezier(origin, end, -side * (traits.secondary_curve + rng.normal(0, 0.02))))
+        curves.append(_bezier(origin, end, side * (traits.secondary_curve + rng.normal(0, 0.02))))
     return curves
 
 
