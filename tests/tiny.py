@@ -18,7 +18,7 @@ WORDS = (
 
 
 def make_data(root: Path) -> Path:
-    """Colour noise with the class in its hue, as split CSVs with images below `images/`: 16 for training, 8 for test."""
+    """Colour noise with the class in its hue, as split CSVs and images below `images/`: 16 to train on, 8 to test."""
     rng = np.random.default_rng(0)
     rows: dict[str, list[str]] = {split: [] for split in (*PER_CLASS, "train_val")}
     for class_id in range(CLASSES):

@@ -11,9 +11,10 @@ from ufgir.cli import DONE, parse_words, run_command
 from ufgir.data import Source, collect, image_faults
 from ufgir.data.tables import read_tables
 from ufgir.errors import UserError
+from ufgir.files import written_whole
 from ufgir.runs.announce import show
 from ufgir.runs.build import build_data, build_model, build_module
-from ufgir.runs.folder import RunFolder, write_text_whole
+from ufgir.runs.folder import RunFolder
 from ufgir.runs.testing import run_test
 from ufgir.training.checkpoint import load_weights, weights_digest
 
@@ -39,7 +40,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
     results = {**tested, "weights_sha256": weights_digest(model.state_dict())}
     out = Path(words.get("out", weights.with_name("evaluation.json")))
-    write_text_whole(out, json.dumps(results, indent=2) + "\n")
+    with written_whole(out) as stream:
+        stream.write(json.dumps(results, indent=2) + "\n")
     show(str(weights), {name: str(value) for name, value in results.items()})
     print(f"evaluation: {out}", flush=True)
     return DONE

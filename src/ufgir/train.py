@@ -1,26 +1,72 @@
 """`python -m ufgir.train KEY=VALUE ...`: train, test and cost one run, or several with --multirun."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from ufgir.cli import DONE, FAILED, run_command
+from ufgir.config import compose_run
 from ufgir.errors import RunFailed, UserError
 from ufgir.resources import conf_dir
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
 
+HYDRA_FLAGS = (
+    "-m", "--multirun", "-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "--resolve", "-p", "--package",
+    "--version", "-sc", "--shell-completion",
+)  # fmt: skip
 
-def train(overrides: Sequence[str]) -> int:
-    """Run what the words describe; flags such as --multirun, --cfg and --help are Hydra's."""
-    if any(word.startswith("-") for word in overrides):
-        return train_with_hydra()
-    start_run(plan_run(overrides))
-    return DONE
+
+def train(words: Sequence[str]) -> int:
+    """Run what the words describe; with one of Hydra's flags the command line is Hydra's."""
+    if not any(word.split("=", 1)[0] in HYDRA_FLAGS for word in words):
+        start_run(plan_run(words))
+        return DONE
+    if "-m" in words or "--multirun" in words:
+        refuse_faulty_jobs([word for word in words if not word.startswith("-")])
+    return train_with_hydra()
+
+
+def refuse_faulty_jobs(words: Sequence[str]) -> None:
+    """Plan every job of a --multirun before the first one starts.
+
+    Raises:
+        UserError: the faults of all jobs, each fault once.
+    """
+    faults: dict[str, None] = {}
+    for job in jobs_of(words):
+        try:
+            plan_run(job)
+        except UserError as error:
+            faults.update(dict.fromkeys(error.faults))
+    if faults:
+        raise UserError(*faults)
+
+
+def jobs_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The words of each job: every combination of the values that words such as `seed=1,10` list.
+
+    Raises:
+        UserError: words that are not of Hydra's form.
+    """
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(words))
+    except HydraException:
+        raise UserError(*compose_run(words)[1]) from None
+    values = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [override.input_line]
+        for override in overrides
+    ]
+    return product(*values)
 
 
 def train_with_hydra() -> int:
@@ -32,13 +78,12 @@ def train_with_hydra() -> int:
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     def job(_: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
-        # Hydra keeps one composition open at a time, and planning composes anew from the words of this job.
-        GlobalHydra.instance().clear()
+        words = list(HydraConfig.get().overrides.task)
+        GlobalHydra.instance().clear()  # Hydra keeps one composition open at a time, and planning composes anew
         try:
-            start_run(plan_run(overrides))
+            start_run(plan_run(words))
         except (UserError, RunFailed) as error:
-            failed.append(" ".join(overrides))
+            failed.append(" ".join(words))
             print(f"failed: {failed[-1]}\n{error}", file=sys.stderr)
 
     job()

@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+
 from tiny import WORDS, make_data, results_of, run
 
 SHORT = (*WORDS, "dataset.root=data", "trainer.max_epochs=2")
@@ -54,6 +55,13 @@ def test_wandb_offline_is_one_run_with_the_hash_as_its_id(cwd):
     assert {path.name for path in cwd.iterdir()} == {"data", "outputs"}
 
 
+@pytest.mark.parametrize("preset", ["fdr", "limit", "profiler"])
+def test_debug_presets_end_soon(cwd, preset):
+    words = [word for word in SHORT if not word.startswith("trainer.max_epochs")]
+    results = results_of(run("train", *words, f"debug={preset}", cwd=cwd), cwd)
+    assert results["test_images"] == {"fdr": 4, "limit": 8, "profiler": 8}[preset]
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(cwd):
     """Same total batch, same curve; the test is done once, on one device. (BatchNorm in the CLA head would differ.)"""
@@ -62,10 +70,10 @@ def test_two_processes_train_as_one_does(cwd):
     shared = results_of(together, cwd)
     assert shared["test_images"] == alone["test_images"] == 8
     assert shared["test_loss"] == pytest.approx(alone["test_loss"], abs=1e-4)
-    curves = [
-        [float(row["train/step_loss"]) for row in csv.DictReader(file.read_text().splitlines()) if row["train/step_loss"]]
-        for file in (only(cwd.glob("outputs/*/metrics.csv")), only(cwd.glob("two/*/metrics.csv")))
-    ]
+    curves = []
+    for root in ("outputs", "two"):
+        rows = csv.DictReader(only(cwd.glob(f"{root}/*/metrics.csv")).read_text().splitlines())
+        curves.append([float(row["train/step_loss"]) for row in rows if row["train/step_loss"]])
     assert curves[0] == pytest.approx(curves[1], abs=1e-4)
     names = [only((cwd / root).iterdir()).name for root in ("outputs", "two")]
     assert names[0] == names[1], "the number of devices is no part of a run's identity"

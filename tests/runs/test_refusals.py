@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-from tiny import WORDS, make_data, run
 
+from tiny import WORDS, make_data, run
 from ufgir.errors import UserError
 from ufgir.runs.plan import plan_run
 
@@ -52,7 +52,10 @@ def test_faults_of_config_tables_and_images_come_in_one_message(here):
         (["image_size=36"], ["image_size=36: expected a multiple of 8", "Did you mean image_size="]),
         (["dataset.root=nowhere"], ["dataset.root=nowhere does not exist", "train_val.csv"]),
         (["dataset.root=null"], ["dataset.root is missing"]),
-        (["backbone=deit_t", "backbone.pretrained=false", "backbone.name=swin_tiny_patch4_window7_224"], ["not a plain VisionTransformer"]),
+        (
+            ["backbone=deit_t", "backbone.pretrained=false", "backbone.name=swin_tiny_patch4_window7_224"],
+            ["it is a SwinTransformer, not a plain VisionTransformer"],
+        ),
         (["backbone.checkpoint=nowhere.pt"], ["backbone.checkpoint=nowhere.pt: there is no such file"]),
         (["trainer.devices=3"], ["optim.batch_size=4 cannot be shared evenly by 3 processes", "optim.batch_size=3?"]),
     ],

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+
 from tiny import WORDS, command, environment, make_data, results_of, run
 
 EPOCHS = 6

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+
 from tiny import WORDS, make_data, results_of, run
 
 FIELDS = {
@@ -86,9 +87,26 @@ def test_the_weights_carry_config_and_class_names(trained):
 def test_multirun_runs_each_job_in_its_own_folder(trained):
     cwd, _ = trained
     words = (*WORDS, "dataset.root=data", "trainer.max_epochs=1", "output_root=many")
-    finished = run("train", "--multirun", *words, "plugins=base,cla", "optim.batch_size=4,99", cwd=cwd)
-    assert finished.returncode == 1, "two of the four jobs are refused"
-    assert finished.stderr.count("optim.batch_size=99: the training set has 16 images") == 2
+    finished = run("train", "--multirun", *words, "plugins=base,cla", "seed=1,10", cwd=cwd)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("results: ") == 4
     names = sorted(path.name.rsplit("-", 1)[0] for path in (cwd / "many").glob("csv-*"))
-    assert names == ["csv-micro-evit-0.5-base-32-s1", "csv-micro-evit-0.5-cla-32-s1"]
+    assert names == [f"csv-micro-evit-0.5-{plugins}-32-s{seed}" for plugins in ("base", "cla") for seed in (1, 10)]
     assert {path.name for path in cwd.iterdir()} == {"data", "outputs", "many"}, "nothing named by the clock"
+
+
+def test_a_multirun_with_a_faulty_job_starts_none(trained):
+    cwd, _ = trained
+    words = (*WORDS, "dataset.root=data", "output_root=refused", "seed=1,10")
+    finished = run("train", "--multirun", *words, "optim.batch_size=4,99", "plugins=base,clo", cwd=cwd)
+    assert finished.returncode == 2
+    assert finished.stderr.count("optim.batch_size=99: the training set has 16 images") == 1
+    assert "Did you mean plugins=" in finished.stderr
+    assert not (cwd / "refused").exists()
+
+
+def test_hydras_own_flags_still_work(trained):
+    cwd, _ = trained
+    shown = run("train", "--cfg", "job", "reducer=topk", cwd=cwd)
+    assert shown.returncode == 0, shown.stderr
+    assert "name: topk" in shown.stdout

@@ -4,13 +4,12 @@ from ufgir.config.compose import compose_run
 from ufgir.config.identity import file_digest, run_hash, slug, tables_digest
 from ufgir.config.machine import machine_faults, processes
 from ufgir.config.messages import did_you_mean, nearest
-from ufgir.config.settings import load_config, resolve, save_config
+from ufgir.config.settings import resolve, save_config
 
 __all__ = [
     "compose_run",
     "did_you_mean",
     "file_digest",
-    "load_config",
     "machine_faults",
     "nearest",
     "processes",

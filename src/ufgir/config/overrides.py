@@ -79,7 +79,7 @@ def setting_fault(override: Override, base: dict) -> str | None:
         return f"the name goes with the choice. Write {group}={value}."
     if _exists(base, key):
         return _existing_fault(override, base)
-    if _adds(override) and open_parent(key):
+    if open_parent(key) == "backbone.kwargs" or (_adds(override) and open_parent(key)):
         return None
     return _unknown_setting(override, base, f"{key}={_value_text(override)}")
 

@@ -34,12 +34,6 @@ def _backbone_exists(config: dict) -> Iterator[str]:
         _facts(config)
     except UserError as error:
         yield from error.faults
-    except Exception as error:  # timm's blocks raise whatever they stumble over
-        backbone = config["backbone"]
-        yield (
-            f"{typed('backbone.kwargs', backbone['kwargs'])}: {backbone['name']} cannot be built with these "
-            f"({type(error).__name__}: {error}). See the arguments of timm's VisionTransformer."
-        )
 
 
 def _weights_exist(config: dict) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """From a composed config to the settings of a run, with nothing left to be chosen, and to its file and back."""
 
-import os
 from pathlib import Path
 
 import yaml
@@ -8,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ufgir.config.machine import uses_cuda
 from ufgir.config.rules import RULES
-from ufgir.errors import UserError
+from ufgir.files import written_whole
 
 
 def resolve(config: DictConfig | dict) -> dict:
@@ -58,27 +57,8 @@ def schedule_epochs(epochs: int, warmup: int | None = None, cooldown: int | None
 
 def save_config(config: dict, path: Path) -> None:
     """Write the settings of a run as YAML, whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def load_config(path: Path) -> dict:
-    """Read what `save_config` wrote.
-
-    Raises:
-        UserError: there is no such file, or it is not the config of a run.
-    """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Give the folder of a run.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable YAML: {str(error).splitlines()[0]}.") from error
-    lacking = sorted({key.split(".")[0] for key in RULES} - set(config if isinstance(config, dict) else ()))
-    if lacking:
-        raise UserError(f"{path} is not the config of a run: it has no {', '.join(lacking)}.")
-    return config
+    with written_whole(path) as stream:
+        yaml.safe_dump(config, stream, sort_keys=False, allow_unicode=True)
 
 
 def _canonical(node: dict, prefix: str = "") -> dict:

@@ -49,8 +49,7 @@ def describe(name: str, kwargs: Mapping | None = None) -> BackboneFacts:
         UserError: timm does not know the name or the sizes, or the model is not a plain ViT with a class token.
     """
     name, sizes = timm_name_and_kwargs(name)
-    with torch.device("meta"):
-        vit = _create(name, pretrained=False, **{**sizes, **(kwargs or {})})
+    vit = _on_paper(name, **{**sizes, **(kwargs or {})})
     return BackboneFacts(len(vit.blocks), vit.patch_embed.patch_size, vit.embed_dim, vit.blocks[0].attn.num_heads)
 
 
@@ -77,35 +76,36 @@ def build(
         UserError: unknown or unsupported model, or its weights cannot be had; never a silent random start.
     """
     kwargs = {**(kwargs or {}), "num_classes": num_classes, "img_size": img_size}
+    _on_paper(name, **kwargs)
     if checkpoint is not None:
-        kwargs["pretrained_cfg_overlay"] = {"file": str(checkpoint), "hf_hub_id": None, "url": ""}
+        kwargs["pretrained_cfg_overlay"] = {"file": str(Path(checkpoint).expanduser()), "hf_hub_id": None, "url": ""}
     elif not pretrained:
-        return _create(name, pretrained=False, **kwargs)
+        return timm.create_model(name, **kwargs)
     try:
-        return _create(name, pretrained=True, **kwargs)
-    except UserError:
-        raise
+        return timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights, other sizes
         source = f"backbone.checkpoint={checkpoint}" if checkpoint else f"the pretrained weights of {name}"
         raise UserError(
-            f"{source} cannot be had: {_first_line(error)} "
-            "Start from random weights with backbone.pretrained=false, or name a local file with backbone.checkpoint=FILE."
+            f"{source} cannot be had ({_reason(error)}). "
+            "Start from random weights with backbone.pretrained=false, or name a local file with "
+            "backbone.checkpoint=FILE."
         ) from error
 
 
-def _create(name: str, **kwargs) -> VisionTransformer:
-    """`timm.create_model` with the faults of name and sizes told in the user's words."""
+def _on_paper(name: str, **kwargs) -> VisionTransformer:
+    """The model without memory for its weights; faults of name and sizes are told in the user's words."""
     plain_name = name.split(".", 1)[0]
     if not timm.is_model(plain_name):
         known = [*named_backbones(), *timm.list_models(module="vision_transformer"), *timm.list_models(module="deit")]
         near = difflib.get_close_matches(plain_name, known, n=3)
         hint = f" Nearest: {', '.join(near)}." if near else ""
         raise UserError(f"backbone.name={name} is not a model of timm {timm.__version__}.{hint}")
-    sizes = {key: value for key, value in kwargs.items() if key not in ("pretrained", "num_classes")}
     try:
-        vit = timm.create_model(name, **kwargs)
-    except (TypeError, AssertionError, ValueError) as error:
-        raise UserError(f"backbone.name={name} cannot be built with {sizes}: {_first_line(error)}") from error
+        with torch.device("meta"):
+            vit = timm.create_model(name, **kwargs)
+    except Exception as error:  # timm raises many kinds for sizes that do not go together
+        sizes = {key: value for key, value in kwargs.items() if key != "num_classes"}
+        raise UserError(f"backbone.name={name} cannot be built with {sizes} ({_reason(error)}).") from error
     if reason := unsupported(vit):
         raise UserError(f"backbone.name={name} is not supported: {reason}. Choose a plain timm ViT such as deit_s.")
     return vit
@@ -124,6 +124,6 @@ def unsupported(model: torch.nn.Module) -> str | None:
     return f"its blocks are built of {', '.join(sorted(kinds))}" if kinds else None
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".") + "."
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])

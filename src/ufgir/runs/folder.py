@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ufgir.errors import UserError
+from ufgir.files import written_whole
 
 
 class RunFolder:
@@ -51,7 +52,8 @@ class RunFolder:
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json` whole or not at all."""
-        write_text_whole(self.results, json.dumps(results, indent=2) + "\n")
+        with written_whole(self.results) as stream:
+            stream.write(json.dumps(results, indent=2) + "\n")
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
@@ -70,21 +72,9 @@ class RunFolder:
             raise UserError(f"{self.path} is being worked on by {who}. Wait for it, or stop it first.") from None
         try:
             started = datetime.now().isoformat(sep=" ", timespec="seconds")
-            write_text_whole(owner, f"process {os.getpid()} on {socket.gethostname()} since {started}")
+            with written_whole(owner) as stream:
+                stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
             yield
         finally:
             owner.unlink(missing_ok=True)
             lock.release()
-
-
-def write_text_whole(path: Path, text: str) -> None:
-    """Write beside `path`, then rename: a reader sees the old file or the new one, never a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -34,9 +34,7 @@ def plan_run(overrides: Sequence[str]) -> Plan:
         raise UserError(*faults)
     config = resolve(composed)
     source, data_faults = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
-    faults += data_faults
-    if not faults:
-        faults += machine_faults(config)
+    faults += data_faults + machine_faults(config)
     if source is not None:
         faults += _batch_faults(config, source)
         plan = None if faults else Plan(_folder(config, source), config, source)

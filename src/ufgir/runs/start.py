@@ -9,7 +9,6 @@ from ufgir.errors import UserError
 from ufgir.models import ReducedViT
 from ufgir.runs.announce import announce_results
 from ufgir.runs.build import build_model
-from ufgir.runs.folder import RunFolder
 from ufgir.runs.life import live
 from ufgir.runs.plan import Plan
 

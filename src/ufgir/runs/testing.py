@@ -70,7 +70,8 @@ def run_test(module: ClassifierModule, data: L.LightningDataModule, trainer_conf
         )
         trainer.test(module, datamodule=data, verbose=False)
     expected = len(data.source.test)
-    if trainer_config["limit_test_batches"] == 1.0 and throughput.images != expected:
+    limit = trainer_config["limit_test_batches"]
+    if isinstance(limit, float) and limit == 1.0 and throughput.images != expected:
         raise RunFailed(f"{throughput.images} images were tested, the table has {expected}.")
     return {
         **module.test_summary(),

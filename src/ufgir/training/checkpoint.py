@@ -1,7 +1,6 @@
 """Files with weights: written whole or not at all, and read without executing anything from them."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,18 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
 from ufgir.errors import UserError
+from ufgir.files import written_whole
 
 FORMAT = 1  # of the weights file; raised when an older program could not read it
 
 
-def save_whole(content: Any, path: Path) -> None:
-    """`torch.save` beside `path`, then rename: a reader sees the old file or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's training checkpoints through `save_whole`, read with `weights_only=True`."""
+    """Lightning's training checkpoints, written whole and read with `weights_only=True`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        save_whole(checkpoint, Path(path))
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(Path(path), "wb") as stream:
+            torch.save(checkpoint, stream)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict:
         return torch.load(path, map_location=map_location, weights_only=True)
@@ -49,7 +37,10 @@ def steps_taken(checkpoint: Path) -> int:
 def save_weights(path: Path, model: nn.Module, config: Mapping, class_names: list[str]) -> None:
     """Write a model's weights with all that is needed to use them again."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    save_whole({"format": FORMAT, "config": dict(config), "class_names": class_names, "state_dict": weights}, path)
+    with written_whole(path, "wb") as stream:
+        torch.save(
+            {"format": FORMAT, "config": dict(config), "class_names": class_names, "state_dict": weights}, stream
+        )
 
 
 def load_weights(path: Path) -> dict[str, Any]:

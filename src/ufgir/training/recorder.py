@@ -98,8 +98,8 @@ class Recorder(L.Callback):
             self._pending.clear()
         if (step := trainer.strategy.reduce(self._first_bad, reduce_op="max").item()) >= 0:
             raise RunFailed(
-                f"the loss was not finite at step {step} (epoch {trainer.current_epoch + 1}). Lower optim.lr, or train "
-                "in full precision with trainer.precision=32-true; the gradients of the steps before are in metrics.csv."
+                f"the loss was not finite at step {step} (epoch {trainer.current_epoch + 1}). Lower optim.lr, or "
+                "train in full precision with trainer.precision=32-true; metrics.csv has the gradients until then."
             )
 
     @staticmethod

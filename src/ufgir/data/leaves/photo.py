@@ -74,7 +74,7 @@ def _table(size: int, rng: Generator) -> np.ndarray:
     texture = strength * fractal(rng, size, cells, 3, stretch) + noise * grain(rng, size)
     if rng.random() < 0.5:
         texture = texture.T
-    colour = np.array(colour, np.float32) * factors(rng, 0.03, 0.03, 0.03) * factors(rng, 0.1)
+    colour = np.array(colour, np.float32) * factors(rng, 0.03, 0.03, 0.03) * factors(rng, 0.15)
     return np.clip(1 + texture, 0.1, 2)[..., None] * colour
 
 
@@ -113,7 +113,7 @@ def _expose(scene: np.ndarray, size: int, rng: Generator) -> Image.Image:
     uneven = 1 + rng.normal(0, 0.08) * x + rng.normal(0, 0.08) * y - rng.uniform(0, 0.15) * (x * x + y * y)
     uneven = uneven + 0.07 * clouds(rng, inner, 2)
     warmth = rng.normal(0, 0.05)
-    light = np.exp(np.float32([warmth, rng.normal(0, 0.03), -warmth])) * factors(rng, 0.14)
+    light = np.exp(np.float32([warmth, rng.normal(0, 0.03), -warmth])) * factors(rng, 0.16)
     film = np.clip(scene * uneven[..., None] * light, 0, None)
     film = (1 - np.exp(-1.6 * film)) ** 0.62 * 1.05
     image = Image.fromarray((np.clip(film, 0, 1) * 255).astype(np.uint8))
