@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FOLDERS = {".ci", "conf", "notebooks", "src", "sweeps", "tests"}
+FOLDERS = {".ci", "conf", "docs", "notebooks", "src", "sweeps", "tests"}
 FILES = {".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md"}
 FILES |= {"constraints.txt", "pyproject.toml"}
 PAPER = "Cross-Layer Cache Aggregation for Token Reduction in Ultra-Fine-Grained Image Recognition"
