@@ -1,22 +1,33 @@
-"""How every command ends: faults as text, exit codes, and no traceback for a user's mistake."""
+"""How every command begins and ends: its words, its exit codes, and no traceback for a user's mistake."""
 
 import sys
 from collections.abc import Callable, Sequence
 
-from ufgir.config.messages import did_you_mean, nearest
+from ufgir.config.messages import did_you_mean, listed, nearest
 from ufgir.errors import RunFailed, UserError
 
-DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MISTAKE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def run_command(command: Callable[[list[str]], int]) -> int:
-    """Run a command on this process's arguments.
+def run_command(
+    command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None, usage: str | None = None
+) -> int:
+    """Run a command on its arguments (default: those of this process).
+
+    Args:
+        command: takes the arguments and returns its exit code.
+        arguments: what was typed after the command.
+        usage: what `--help` prints; without it the command has a help of its own.
 
     Returns:
         The exit code: the command's own, 1 for a failed run, 2 for the user's mistake, 130 after Ctrl-C.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if usage is not None and {"-h", "--help"} & set(arguments):
+        print(usage.strip())
+        return DONE
     try:
-        return command(sys.argv[1:])
+        return command(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return MISTAKE
@@ -28,32 +39,22 @@ def run_command(command: Callable[[list[str]], int]) -> int:
         return INTERRUPTED
 
 
-def parse_words(arguments: Sequence[str], allowed: Sequence[str], usage: str) -> dict[str, str]:
+def parse_words(arguments: Sequence[str], allowed: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Read arguments of the form `key=value`.
 
     Args:
         arguments: what was typed after the command.
         allowed: the keys that the command knows.
-        usage: one line that shows how the command is typed; `--help` prints it.
 
-    Raises:
-        UserError: with all faults of the words.
-        SystemExit: after `--help`.
+    Returns:
+        the values by key, and a sentence for each argument that is not understood.
     """
-    if {"-h", "--help"} & set(arguments):
-        print(usage)
-        raise SystemExit(DONE)
     words, faults = {}, []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if not equals or not value:
-            faults.append(f"{argument}: expected KEY=VALUE. Usage: {usage}")
-        elif key not in allowed:
-            faults.append(f"{key} is not a word of this command.{did_you_mean(nearest(key, allowed))} Usage: {usage}")
-        elif key in words:
-            faults.append(f"{key} is given twice.")
+        if key not in allowed or not equals:
+            known = listed([f"{word}=" for word in allowed], "and")
+            faults.append(f"{argument} is not understood; the words are {known}.{did_you_mean(nearest(key, allowed))}")
         else:
             words[key] = value
-    if faults:
-        raise UserError(*faults)
-    return words
+    return words, faults

@@ -1,4 +1,13 @@
-"""`python -m ufgir.evaluate run=DIR`, or `checkpoint=FILE`: test a finished run's weights again."""
+"""Test the weights of a finished run again.
+
+    python -m ufgir.evaluate run=DIR [dataset.root=DIR] [dataset.images=DIR] [out=FILE]
+    python -m ufgir.evaluate checkpoint=FILE ...
+
+run             the folder of a finished run
+checkpoint      a model.pt of one, wherever it lies now
+dataset.root    where the data set lies now, if it has moved; dataset.images likewise
+out             the JSON file to write (default: evaluation.json beside the weights)
+"""
 
 import json
 import sys
@@ -18,15 +27,16 @@ from ufgir.runs.folder import RunFolder
 from ufgir.runs.testing import run_test
 from ufgir.training.checkpoint import load_weights, weights_digest
 
-USAGE = "python -m ufgir.evaluate run=DIR | checkpoint=FILE [dataset.root=DIR] [dataset.images=DIR] [out=FILE]"
 WORDS = ("run", "checkpoint", "dataset.root", "dataset.images", "out")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Rebuild the model from the weights file, test it and write what came of it."""
-    words = parse_words(arguments, WORDS, USAGE)
+    words, faults = parse_words(arguments, WORDS)
     if ("run" in words) == ("checkpoint" in words):
-        raise UserError(f"give one of run=DIR and checkpoint=FILE. Usage: {USAGE}")
+        faults.append("give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt of one")
+    if faults:
+        raise UserError(*faults)
     folder = RunFolder(Path(words["run"])) if "run" in words else None
     weights = Path(words["checkpoint"]) if folder is None else weights_of(folder)
     content = load_weights(weights)
@@ -85,4 +95,4 @@ def find_source(config: dict[str, Any], class_names: list[str], folder: RunFolde
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(evaluate))
+    sys.exit(run_command(evaluate, usage=__doc__))

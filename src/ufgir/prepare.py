@@ -11,9 +11,11 @@ copy     copy the images; by default <out>/<set>/images links to them
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ufgir.cli import DONE, SKIPPED, parse_words, run_command
 from ufgir.config.messages import did_you_mean, nearest
 from ufgir.data.raw_set import read_set, set_counts
 from ufgir.data.tables import SPLITS, Tables, read_tables, write_tables
@@ -22,7 +24,6 @@ from ufgir.errors import UserError
 
 WORDS = ("raw", "out", "dataset", "copy")
 COUNTS = ("classes", *SPLITS)
-DONE, MISTAKE, SKIPPED = 0, 2, 3  # exit codes
 
 
 @dataclass(frozen=True)
@@ -35,37 +36,22 @@ class Request:
     copy: bool = False
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with its words (default: those of the command line).
 
     Returns:
         the exit code: 0 done, 2 the user's mistake, 3 done but a folder of an unknown set was left out.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__.strip())
-        return DONE
-    try:
-        return prepare(parse(arguments))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return MISTAKE
+    return run_command(lambda words: prepare(parse(words)), arguments, usage=__doc__)
 
 
-def parse(arguments: list[str]) -> Request:
+def parse(arguments: Sequence[str]) -> Request:
     """Read words of the form `key=value`.
 
     Raises:
         UserError: with all faults of the words.
     """
-    faults, given = [], {}
-    for argument in arguments:
-        word, equals, value = argument.partition("=")
-        if word not in WORDS or not equals:
-            faults.append(f"{argument} is not understood; the words are {', '.join(f'{known}=' for known in WORDS)}."
-                          f"{did_you_mean(nearest(word, WORDS))}")
-        else:
-            given[word] = value
+    given, faults = parse_words(arguments, WORDS)
     faults += [f"{word}=DIR is missing; {use}" for word, use in
                {"raw": "it names the unpacked release", "out": "it names the folder to write to"}.items()
                if not given.get(word)]

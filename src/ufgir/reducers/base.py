@@ -35,6 +35,12 @@ class Reducer(nn.Module):
         """How many of `tokens` non-prefix tokens are kept: ceil(keep_rate * tokens), at least 1."""
         return max(1, math.ceil(self.keep_rate * tokens))
 
+    def most_attended(self, cls_attention: Tensor) -> Tensor | None:
+        """Positions (B, K) of the kept tokens, by descending `cls_attention` (B, N); None if the budget keeps all."""
+        scores = cls_attention[:, self.prefix :]
+        keep = self.budget(scores.shape[1])
+        return None if keep >= scores.shape[1] else torch.topk(scores, keep, dim=1).indices + self.prefix
+
     def extra_repr(self) -> str:
         return f"keep_rate={self.keep_rate}, prefix={self.prefix}"
 
@@ -42,8 +48,3 @@ class Reducer(nn.Module):
 def gather_tokens(x: Tensor, index: Tensor) -> Tensor:
     """Tokens of `x` (B, N, C) at `index` (B, K), in that order: (B, K, C)."""
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
-
-
-def most_attended(cls_attention: Tensor, prefix: int, keep: int) -> Tensor:
-    """Positions (B, keep) of the non-prefix tokens with the highest `cls_attention` (B, N), in descending order."""
-    return torch.topk(cls_attention[:, prefix:], keep, dim=1).indices + prefix

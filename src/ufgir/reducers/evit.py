@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ufgir.reducers.base import Reducer, gather_tokens, most_attended
+from ufgir.reducers.base import Reducer, gather_tokens
 
 
 class EViT(Reducer):
@@ -14,11 +14,9 @@ class EViT(Reducer):
     """
 
     def forward(self, x: Tensor, cls_attention: Tensor) -> Tensor:
-        present = x.shape[1] - self.prefix
-        keep = self.budget(present)
-        if keep >= present:
+        kept = self.most_attended(cls_attention)  # (B, K)
+        if kept is None:
             return x
-        kept = most_attended(cls_attention, self.prefix, keep)  # (B, K)
         # Zero weight for what is kept: one product then fuses the dropped tokens without gathering them.
         weights = cls_attention.scatter(1, kept, 0.0)[:, None, self.prefix :]  # (B, 1, n)
         fused = weights.to(x.dtype) @ x[:, self.prefix :]  # (B, 1, C)

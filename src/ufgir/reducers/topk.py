@@ -3,16 +3,14 @@
 import torch
 from torch import Tensor
 
-from ufgir.reducers.base import Reducer, gather_tokens, most_attended
+from ufgir.reducers.base import Reducer, gather_tokens
 
 
 class TopK(Reducer):
     """Keeps ceil(keep_rate * n) of the n non-prefix tokens, by descending attention of CLS; the rest is dropped."""
 
     def forward(self, x: Tensor, cls_attention: Tensor) -> Tensor:
-        present = x.shape[1] - self.prefix
-        keep = self.budget(present)
-        if keep >= present:
+        kept = self.most_attended(cls_attention)  # (B, K)
+        if kept is None:
             return x
-        kept = most_attended(cls_attention, self.prefix, keep)  # (B, K)
         return torch.cat((x[:, : self.prefix], gather_tokens(x, kept)), dim=1)

@@ -32,4 +32,7 @@ def contact_sheet(tables: Tables, image_root: Path, class_names: list[str], path
             with Image.open(Path(image_root) / image) as picture:
                 small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(small, (margin + column * step, row * step))
+    # A palette makes a PNG three times smaller; it is dithered, which the eye does not see at this scale.
+    if Path(path).suffix == ".png":
+        sheet = sheet.quantize(256)
     sheet.save(path, quality=90, optimize=True)
