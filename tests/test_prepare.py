@@ -230,7 +230,7 @@ def test_folder_of_an_unknown_set_is_left_out_aloud(raw, tmp_path, run):
 def test_words(raw, capsys):
     assert prepare.main(["rwa=x", "dataset=soygenes", "copy=yes", f"raw={raw}/no"]) == 2
     error = capsys.readouterr().err
-    assert "rwa=x is not understood; the words are raw=, out=, dataset=, copy=. Did you mean raw?" in error
+    assert "rwa=x is not understood; the words are raw=, out=, dataset= and copy=. Did you mean raw?" in error
     assert "out=DIR is missing" in error
     assert f"raw={raw}/no is no folder" in error
     assert "dataset=soygenes is unknown" in error and "Did you mean soygene?" in error

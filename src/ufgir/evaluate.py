@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ufgir.cli import DONE, parse_words, run_command
+from ufgir.config import machine_faults
 from ufgir.data import Source, collect, image_faults
 from ufgir.data.tables import read_tables
 from ufgir.errors import UserError
@@ -44,6 +45,9 @@ def evaluate(arguments: Sequence[str]) -> int:
     for word in ("root", "images"):
         if f"dataset.{word}" in words:
             config["dataset"][word] = words[f"dataset.{word}"]
+    if machine_faults(config):
+        print("this machine lacks the device it was trained on: testing in full precision, last digits may differ")
+        config["trainer"].update(accelerator="auto", precision="32-true")
     source = find_source(config, content["class_names"], folder)
     model = build_model(config, len(content["class_names"]), with_weights=False)
     model.load_state_dict(content["state_dict"], strict=True)

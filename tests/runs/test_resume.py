@@ -60,6 +60,20 @@ def test_killed_in_mid_epoch(tmp_path, undisturbed):
     assert numbers(tmp_path, results_of(resumed, tmp_path)) == undisturbed
 
 
+def test_ctrl_c_is_told_how_to_go_on(tmp_path):
+    make_data(tmp_path / "data")
+    process = start(tmp_path, "trainer.max_epochs=1000")
+    for line in process.stdout:
+        if "epoch 2/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from the last whole epoch" in rest
+    assert "Traceback" not in rest
+    assert list(tmp_path.glob("outputs/*/last.ckpt")) and not list(tmp_path.glob("outputs/*/results.json"))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_ten_times_at_random(tmp_path, undisturbed):

@@ -44,6 +44,8 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
     Raises:
         RunFailed: training broke down, for instance at a non-finite loss.
     """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # of an earlier run in this process
     facts = measure(model, config["image_size"])
     if rank_zero_only.rank == 0:
         announce_start(folder.name, config, source, facts)
@@ -128,7 +130,10 @@ def fit(
             enable_progress_bar=show_bar(words),
             enable_model_summary=False,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint if folder.checkpoint.is_file() else None)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint if folder.checkpoint.is_file() else None)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
     return trainer.global_step
 
 
