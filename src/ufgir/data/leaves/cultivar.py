@@ -21,10 +21,10 @@ def _trait(low: float, high: float) -> float:
 class Cultivar:
     """Mean traits of one cultivar; lengths are in units of the midrib's length."""
 
-    vein_tone: float = _trait(-0.45, 0.5)       # log brightness of the tissue along the main veins, beside the blade's
-    vein_blush: float = _trait(-0.65, 0.95)     # its tint: below 0 bluish green, above rosy
-    margin_tone: float = _trait(-0.45, 0.45)    # the same of the tissue along the margin
-    margin_blush: float = _trait(-0.65, 0.95)
+    vein_tone: float = _trait(-0.35, 0.4)       # log brightness of the tissue along the main veins, beside the blade's
+    vein_blush: float = _trait(-0.7, 1.0)       # its tint: below 0 bluish green, above rosy
+    margin_tone: float = _trait(-0.3, 0.3)      # the same of the tissue along the margin
+    margin_blush: float = _trait(-0.7, 1.0)
     mesh_tone: float = _trait(-0.8, 1.0)        # of the tertiary veins: 1 as pale as secondary ones, below 0 dark
     mesh_size: float = _trait(0.075, 0.17)      # side of a cell of their network
     mesh_stretch: float = _trait(0.74, 1.35)    # its elongation: above 1 radially, below 1 across
@@ -61,8 +61,7 @@ def _design(seed: int, batch: int) -> np.ndarray:
         shown = levels[:, :_SHOWN]
         distance = np.square(shown[:, None] - shown).sum(-1)[np.triu_indices(_BATCH, 1)].min()
         if distance > best_distance:
-            rng = np.random.default_rng([seed, batch])
-    best, best_distance = levels, distance
+            best, best_distance = levels, distance
     return best
 
 

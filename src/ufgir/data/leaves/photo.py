@@ -52,7 +52,7 @@ def _lay(leaf: FlatLeaf, rng: Generator) -> tuple[np.ndarray, np.ndarray, np.nda
 def _mesh(size: int, rng: Generator) -> list[tuple]:
     """For each cell of a grid over the photograph, the quadrilateral of the canvas that is seen there."""
     edges = np.linspace(-0.5, 0.5, _MESH + 1)
-    x, y = np.meshgrid(edges - rng.normal(0, 0.03), edges - rng.normal(0, 0.03))
+    x, y = np.meshgrid(edges - rng.normal(0, 0.045), edges - rng.normal(0, 0.045))
     depth = 1 + x * rng.normal(0, 0.08) + y * rng.normal(0, 0.08)
     zoom = 1.6 * rng.lognormal(0, 0.08)
     x, y = x / depth * zoom, y / depth * zoom
