@@ -64,12 +64,12 @@ def test_the_same_command_again_says_it_is_finished(trained):
     assert file.stat().st_mtime_ns == before
 
 
-def test_evaluate_reproduces_the_numbers_exactly(trained):
+def test_evaluate_reproduces_the_numbers_exactly_from_anywhere(trained, tmp_path):
     cwd, finished = trained
     results = results_of(finished, cwd)
     (folder,) = (cwd / "outputs").iterdir()
     for word in (f"run={folder}", f"checkpoint={folder / 'model.pt'}"):
-        evaluated = run("evaluate", word, cwd=cwd)
+        evaluated = run("evaluate", word, cwd=tmp_path)
         assert evaluated.returncode == 0, evaluated.stderr
         evaluation = json.loads((folder / "evaluation.json").read_text())
         for name in ("test_top1", "test_top5", "test_loss", "test_images", "weights_sha256"):

@@ -68,9 +68,9 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
             "config": dict(config),
         }
         log_results(loggers, results, steps)
-    if config["keep"] != "none":
-        save_weights(folder.weights, model, config, source.class_names)
-    folder.write_results(results)
+        if config["keep"] != "none":
+            save_weights(folder.weights, model, config, source.class_names)
+        folder.write_results(results)  # last of what must be there: from here on the run is finished
     if config["keep"] != "all":
         folder.checkpoint.unlink(missing_ok=True)
     return results
@@ -144,8 +144,9 @@ def show_bar(words: Mapping[str, Any]) -> bool:
 
 def leave_process_group() -> None:
     """End a distributed training, so that testing and the next job of this process run alone."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.destroy_process_group()
     for variable in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(variable, None)
 

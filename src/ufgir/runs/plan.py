@@ -42,6 +42,8 @@ def plan_run(overrides: Sequence[str]) -> Plan:
             faults += image_faults(source, config["trainer"]["progress"])
     if faults:
         raise UserError(*faults)
+    # From here on absolute, so that the run can be evaluated from any folder; until here in the words of the user.
+    config["dataset"]["root"] = str(Path(config["dataset"]["root"]).expanduser().absolute())
     return plan
 
 
