@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -75,22 +76,29 @@ def test_ctrl_c_is_told_how_to_go_on(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_killed_ten_times_at_random(tmp_path, undisturbed):
-    make_data(tmp_path / "data")
+@pytest.mark.timeout(900)
+def test_killed_ten_times_at_random(tmp_path):
+    """Ten kills in a row on one run, wherever they hit: starting up, in an epoch, saving, testing."""
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        make_data(folder / "data")
+    long = "trainer.max_epochs=80"
+    undisturbed = numbers(folders[0], results_of(run("train", *words(long), cwd=folders[0], timeout=400), folders[0]))
     rng = random.Random(0)
     kills = 0
     while kills < 10:
-        process = start(tmp_path)
-        time.sleep(rng.uniform(3, 12))
-        if process.poll() is not None:  # it came to its end: begin again, so that ten kills hit a running program
-            for folder in (tmp_path / "outputs").iterdir():
-                folder.rename(tmp_path / f"finished_{kills}_{folder.name}")
-            continue
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += 1
-    assert numbers(tmp_path, results_of(run("train", *words(), cwd=tmp_path), tmp_path)) == undisturbed
+        with start(folders[1], long) as process:
+            time.sleep(rng.uniform(3, 9))
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            else:  # it reached its end: begin anew, so that ten kills hit one run
+                shutil.rmtree(folders[1] / "outputs")
+                kills = 0
+            process.communicate()
+    completed = run("train", *words(long), cwd=folders[1], timeout=400)
+    assert "epoch 1/" not in completed.stdout
+    assert numbers(folders[1], results_of(completed, folders[1])) == undisturbed
 
 
 def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):

@@ -87,6 +87,8 @@ def test_metrics_of_repeated_steps_are_not_there_twice(tmp_path):
         first.log_metrics({"loss": step / 2}, step)
     first.log_metrics({"test_loss": 9.0}, 3)
     first.save()
+    with file.open("a") as stream:
+        stream.write("2,0.")  # the process died while it wrote
     resumed = MetricsCSV(file, ("loss", "test_loss"), resume_step=2)
     resumed.log_metrics({"loss": 7.0}, 3)
     resumed.save()

@@ -7,6 +7,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from ufgir.files import written_whole
+
 
 class MetricsCSV(Logger):
     """Appends a row for each call; columns that a row lacks stay empty.
@@ -32,10 +34,11 @@ class MetricsCSV(Logger):
         kept = []
         if self.file.exists():
             with self.file.open(newline="") as stream:
-                rows = csv.DictReader(stream)
-                kept = [row for row in rows if int(row["step"]) <= resume_step and not row["test_loss"]]
-        with self.file.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, self.columns)
+                # A killed process may have left a part of a row at the end; it belongs to a step to be repeated.
+                whole = [row for row in csv.DictReader(stream) if None not in row.values()]
+            kept = [row for row in whole if int(row["step"]) <= resume_step and not row["test_loss"]]
+        with written_whole(self.file) as stream:
+            writer = csv.DictWriter(stream, self.columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
 
@@ -63,5 +66,5 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def save(self) -> None:
         with self.file.open("a", newline="") as stream:
-            csv.DictWriter(stream, self.columns).writerows(self._rows)
+            csv.DictWriter(stream, self.columns, lineterminator="\n").writerows(self._rows)
         self._rows.clear()
