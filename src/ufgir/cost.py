@@ -33,16 +33,17 @@ def count_macs(model: nn.Module, img_size: int) -> int:
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         total, by_operator = int(analysis.total()), analysis.by_operator()
         if isinstance(model, ReducedViT):
-            _check_attention(int(by_operator[ATTENTION]), fused_attention_macs(model, image))
+            _check_attention(int(by_operator.get(ATTENTION, 0)), fused_attention_macs(model, image))
     return total
 
 
 def fused_attention_macs(model: ReducedViT, image: torch.Tensor) -> int:
-    """Closed form of what all fused attention costs: 2 N^2 C for each block, N the tokens that enter it."""
+    """Closed form of what fused attention costs: 2 N^2 C for each block that uses it, N the tokens that enter it."""
     entering: list[int] = []
     with evaluating(model):
         model.forward_features(image, observe=lambda x, _: entering.append(x.shape[1]))
-    return sum(2 * tokens**2 * model.embed_dim for tokens in entering)
+    fused = [block.attn.fused_attn or str(layer) in model.reducers for layer, block in enumerate(model.blocks)]
+    return sum(2 * tokens**2 * model.embed_dim for tokens, is_fused in zip(entering, fused, strict=True) if is_fused)
 
 
 def _check_attention(counted: int, expected: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ufgir.cli import DONE, parse_words, run_command
 from ufgir.config import machine_faults
-from ufgir.data import Source, collect, image_faults
+from ufgir.data import Source, image_faults, load_source
 from ufgir.data.tables import read_tables
 from ufgir.errors import UserError
 from ufgir.files import written_whole
@@ -45,12 +45,13 @@ def evaluate(arguments: Sequence[str]) -> int:
     for word in ("root", "images"):
         if f"dataset.{word}" in words:
             config["dataset"][word] = words[f"dataset.{word}"]
+    config["trainer"].update(devices=1, num_nodes=1, strategy="auto")  # which is how the run itself was tested
     if machine_faults(config):
         print("this machine lacks the device it was trained on: testing in full precision, last digits may differ")
         config["trainer"].update(accelerator="auto", precision="32-true")
     source = find_source(config, content["class_names"], folder)
     model = build_model(config, len(content["class_names"]), with_weights=False)
-    model.load_state_dict(content["state_dict"], strict=True)
+    model.load_state_dict(content["state_dict"], strict=True, assign=True)  # in the precision that they were saved in
     tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
     results = {**tested, "weights_sha256": weights_digest(model.state_dict())}
     out = Path(words.get("out", weights.with_name("evaluation.json")))
@@ -82,9 +83,7 @@ def find_source(config: dict[str, Any], class_names: list[str], folder: RunFolde
     Raises:
         UserError: the data cannot be had, or has other classes than the weights.
     """
-    source, faults = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
-    if source is None:
-        raise UserError(*faults)
+    source, faults = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"]), []
     if folder is not None:
         tables, faults = read_tables(folder.splits)
         source = replace(source, tables=tables, class_names=class_names)

@@ -79,7 +79,11 @@ def train_with_hydra() -> int:
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     def job(_: DictConfig) -> None:
         words = list(HydraConfig.get().overrides.task)
-        GlobalHydra.instance().clear()  # Hydra keeps one composition open at a time, and planning composes anew
+        # From here on as if this job had been typed alone: planning composes anew, and the further processes of a
+        # distributed run, which Lightning starts with this process's words, must not run the whole sweep again.
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
+        sys.argv[1:] = words
         try:
             start_run(plan_run(words))
         except (UserError, RunFailed) as error:

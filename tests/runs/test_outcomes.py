@@ -62,6 +62,34 @@ def test_debug_presets_end_soon(cwd, preset):
     assert results["test_images"] == {"fdr": 4, "limit": 8, "profiler": 8}[preset]
 
 
+def test_a_head_that_is_overridden_by_name(cwd):
+    results = results_of(run("train", *SHORT, "plugins.head.name=linear", cwd=cwd), cwd)
+    assert results["config"]["plugins"]["head"] == {"name": "linear"}
+    assert only((cwd / "outputs").iterdir()).name.startswith("csv-micro-evit-0.5-clc-32-s1-")
+
+
+def test_a_run_that_breaks_says_where(cwd):
+    results_of(run("train", *SHORT, "keep=all", cwd=cwd), cwd)
+    folder = only((cwd / "outputs").iterdir())
+    (folder / "results.json").unlink()
+    (folder / "last.ckpt").write_text("damaged")
+    finished = run("train", *SHORT, "keep=all", cwd=cwd)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    assert f"Where it happened is in outputs/{folder.name}/traceback.txt" in finished.stderr
+    assert "steps_taken" in (folder / "traceback.txt").read_text()
+    assert json.loads((folder / "results.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_two_processes_within_a_multirun(cwd):
+    words = (*SHORT, "plugins=clc", "trainer.devices=2", "trainer.accelerator=cpu")
+    finished = run("train", "--multirun", *words, "seed=11,12", cwd=cwd)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("results: ") == 2
+    assert len(list((cwd / "outputs").glob("csv-*/results.json"))) == 2
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(cwd):
     """Same total batch, same curve; the test is done once, on one device. (BatchNorm in the CLA head would differ.)"""

@@ -57,6 +57,9 @@ def test_faults_of_config_tables_and_images_come_in_one_message(here):
             ["it is a SwinTransformer, not a plain VisionTransformer"],
         ),
         (["backbone.checkpoint=nowhere.pt"], ["backbone.checkpoint=nowhere.pt: there is no such file"]),
+        (["optim.batch_size=2", "trainer.devices=2"], ["leaves one image to each of 2 processes", "batch_size=4"]),
+        (["trainer.limit_test_batches=0.1"], ["less than one of the 2 batches of 8 images", "limit_test_batches=1"]),
+        (["+trainer.overfit_batches=1"], ["use trainer.limit_train_batches"]),
         (["trainer.devices=3"], ["optim.batch_size=4 cannot be shared evenly by 3 processes", "optim.batch_size=3?"]),
     ],
 )

@@ -20,6 +20,7 @@ OURS = {
     "trainer.max_steps": "use trainer.max_epochs, which the schedule follows",
     "trainer.max_time": "use trainer.max_epochs, which the schedule follows",
     "trainer.num_sanity_val_steps": "there is no validation between epochs",
+    "trainer.overfit_batches": "use trainer.limit_train_batches",
     "trainer.plugins": "the run makes its own",
     "trainer.use_distributed_sampler": "the run shares out the images itself",
     "backbone.kwargs.class_token": "the reducers and plug-ins need one",

@@ -39,9 +39,10 @@ def _backbone_exists(config: dict) -> Iterator[str]:
 def _weights_exist(config: dict) -> Iterator[str]:
     backbone = config["backbone"]
     if (file := backbone["checkpoint"]) is not None:
-        if not Path(file).expanduser().is_file():
+        path = Path(file).expanduser().absolute()
+        if not path.is_file():
             yield (
-                f"{typed('backbone.checkpoint', file)}: there is no such file; looked at {Path(file).absolute()}. "
+                f"{typed('backbone.checkpoint', file)}: there is no such file; looked at {path}. "
                 "Give a file with weights of this backbone, or backbone.checkpoint=null."
             )
     elif backbone["pretrained"] and _sizes_differ(backbone):

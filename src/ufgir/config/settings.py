@@ -27,6 +27,8 @@ def resolve(config: DictConfig | dict) -> dict:
         dataset["resize"] = default_resize(config["image_size"])
     epochs = schedule_epochs(trainer["max_epochs"], optim["warmup_epochs"], optim["cooldown_epochs"])
     optim["warmup_epochs"], optim["cooldown_epochs"] = epochs
+    if config["plugins"]["head"]["name"] != "cla":
+        config["plugins"]["head"].pop("multiplier", None)  # left over from the choice that was overridden
     if trainer["precision"] == "auto":
         trainer["precision"] = "16-mixed" if uses_cuda(trainer["accelerator"]) else "32-true"
     return config

@@ -35,6 +35,8 @@ def build_model(config: Mapping[str, Any], num_classes: int, *, with_weights: bo
 
 def build_module(config: Mapping[str, Any], model: ReducedViT) -> ClassifierModule:
     """The LightningModule around `model`."""
+    if config["trainer"]["compile"]:
+        model.compile()
     return ClassifierModule(
         model, model.num_classes, config["optim"], config["trainer"]["max_epochs"], config["seed"]
     )

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ufgir.config.machine import processes, uses_cuda
 from ufgir.cost import count_macs
 from ufgir.data import Source
 from ufgir.models import ReducedViT
@@ -44,7 +45,7 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
     Raises:
         RunFailed: training broke down, for instance at a non-finite loss.
     """
-    if torch.cuda.is_available():
+    if uses_cuda(config["trainer"]["accelerator"]):
         torch.cuda.reset_peak_memory_stats()  # of an earlier run in this process
     facts = measure(model, config["image_size"])
     if rank_zero_only.rank == 0:
@@ -64,7 +65,7 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
             "train_minutes": round(recorder.seconds / 60, 3),
             "weights_sha256": weights_digest(model.state_dict()),
             "seed": config["seed"],
-            "versions": versions(),
+            "versions": versions(config["trainer"]["accelerator"]),
             "config": dict(config),
         }
         log_results(loggers, results, steps)
@@ -112,15 +113,17 @@ def fit(
         The number of optimiser steps of the whole training.
     """
     words = config["trainer"]
-    if words["compile"]:
-        module.model.compile()
     # Saved at the end of each epoch; everything random restarts from (seed, epoch), so a resumed run equals another.
     checkpoint = ModelCheckpoint(
         dirpath=folder.path, filename=folder.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     with quiet_lightning():
         trainer = L.Trainer(
-            **{word: value for word, value in words.items() if word not in OWN_TRAINER_WORDS},
+            **{
+                # As one process would have it; gloo, which joins processes on CPUs, offers none.
+                "sync_batchnorm": uses_cuda(words["accelerator"]) and processes(words) > 1,
+                **{word: value for word, value in words.items() if word not in OWN_TRAINER_WORDS},
+            },
             callbacks=[*callbacks, checkpoint, *([RichProgressBar()] if show_bar(words) else [])],
             plugins=[AtomicCheckpointIO()],
             logger=loggers,
@@ -151,8 +154,8 @@ def leave_process_group() -> None:
         os.environ.pop(variable, None)
 
 
-def versions() -> dict[str, str]:
+def versions(accelerator: str) -> dict[str, str]:
     """What computed the numbers."""
     packages = ("torch", "torchvision", "timm", "lightning", "torchmetrics", "fvcore")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    device = torch.cuda.get_device_name() if uses_cuda(accelerator) else platform.processor() or platform.machine()
     return {"python": platform.python_version(), **{name: version(name) for name in packages}, "device": device}

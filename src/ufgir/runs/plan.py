@@ -58,6 +58,21 @@ def _batch_faults(config: dict[str, Any], source: Source) -> list[str]:
             f"optim.batch_size={batch} cannot be shared evenly by {shares} processes (trainer.devices times "
             f"trainer.num_nodes). Did you mean optim.batch_size={fitting}?"
         )
+    elif config["plugins"]["head"]["name"] == "cla" and batch == shares > 1:
+        faults.append(
+            f"optim.batch_size={batch} leaves one image to each of {shares} processes, and the BatchNorm of the CLA "
+            f"head needs two. Give at least optim.batch_size={2 * shares}."
+        )
+    for word, table, batches in (
+        ("limit_train_batches", source.train, images // batch),
+        ("limit_test_batches", source.test, -(-len(source.test) // batch)),
+    ):
+        limit = config["trainer"][word]
+        if isinstance(limit, float) and batches and int(limit * batches) < 1:
+            faults.append(
+                f"trainer.{word}={limit:g}: that is less than one of the {batches} batches of {len(table)} images. "
+                f"Give a whole number of batches, such as trainer.{word}=1."
+            )
     return faults
 
 

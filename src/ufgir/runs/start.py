@@ -1,11 +1,13 @@
 """Start a planned run, once: a finished one is left alone, an interrupted one goes on."""
 
+import traceback
+
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
 from ufgir.config import save_config
 from ufgir.data import image_faults, write_tables
-from ufgir.errors import UserError
+from ufgir.errors import RunFailed, UserError
 from ufgir.models import ReducedViT
 from ufgir.runs.announce import announce_results
 from ufgir.runs.build import build_model
@@ -56,7 +58,13 @@ def _live_or_leave_reason(plan: Plan, model: ReducedViT) -> None:
     write_tables(plan.source.tables, folder.splits, plan.source.class_names)
     try:
         live(folder, plan.config, plan.source, model)
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        folder.write_results({"status": "failed", "reason": reason, "seed": plan.config["seed"], "config": plan.config})
+    except UserError:
         raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
+        folder.write_results({"status": "failed", "reason": reason, "seed": plan.config["seed"], "config": plan.config})
+        if isinstance(error, RunFailed):
+            raise
+        traceback_file = folder.path / "traceback.txt"
+        traceback_file.write_text(traceback.format_exc())
+        raise RunFailed(f"{reason}\nWhere it happened is in {traceback_file}.") from error

@@ -59,7 +59,7 @@ def run_test(module: ClassifierModule, data: L.LightningDataModule, trainer_conf
     with quiet_lightning():
         trainer = L.Trainer(
             accelerator=trainer_config["accelerator"],
-            devices=1,
+            devices=devices[:1] if isinstance(devices := trainer_config["devices"], list) else 1,
             precision=trainer_config["precision"],
             limit_test_batches=trainer_config["limit_test_batches"],
             callbacks=[throughput],
@@ -77,13 +77,13 @@ def run_test(module: ClassifierModule, data: L.LightningDataModule, trainer_conf
         **module.test_summary(),
         "test_images": throughput.images,
         "images_per_second": round(throughput.images_per_second, 3),
-        "peak_memory_gb": round(peak_memory_gb(), 3),
+        "peak_memory_gb": round(peak_memory_gb(trainer.strategy.root_device), 3),
     }
 
 
-def peak_memory_gb() -> float:
-    """Most memory held so far: by the CUDA allocator where there is one, else by this process (10^9 bytes)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
+def peak_memory_gb(device: torch.device) -> float:
+    """Most memory held so far, in 10^9 bytes: by the allocator of a CUDA device, else by this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
