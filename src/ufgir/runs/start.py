@@ -61,6 +61,8 @@ def _live_or_leave_reason(plan: Plan, model: ReducedViT) -> None:
     except UserError:
         raise
     except Exception as error:
+        if _came_of_ctrl_c(error):
+            raise KeyboardInterrupt from error
         reason = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
         folder.write_results({"status": "failed", "reason": reason, "seed": plan.config["seed"], "config": plan.config})
         if isinstance(error, RunFailed):
@@ -68,3 +70,10 @@ def _live_or_leave_reason(plan: Plan, model: ReducedViT) -> None:
         traceback_file = folder.path / "traceback.txt"
         traceback_file.write_text(traceback.format_exc())
         raise RunFailed(f"{reason}\nWhere it happened is in {traceback_file}.") from error
+
+
+def _came_of_ctrl_c(error: BaseException | None) -> bool:
+    """Whether an error was raised while Ctrl-C was being handled, as torch does when a save is cut short."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
