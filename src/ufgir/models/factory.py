@@ -13,7 +13,7 @@ def create_model(
     num_classes: int,
     img_size: int = 224,
     pretrained: bool = False,
-    reducer: str = "none",
+    reducer: str | Mapping = "none",
     keep_rate: float | Sequence[float] = 1.0,
     reduction_layers: Sequence[int] = (3, 6, 9),
     cache: bool | Mapping = False,
@@ -28,7 +28,8 @@ def create_model(
         num_classes: number of classes.
         img_size: side S of the images, pixels; position embeddings are resampled to it.
         pretrained: load timm's published weights; an error if they cannot be had.
-        reducer: `none`, `topk` or `evit`.
+        reducer: `none`, `topk`, `evit`, `tome`, `ats`, `dyvit`, `dpcknn`, `sit`, `patchmerger`, one of your own, or a
+            mapping `name` and the reducer's own options.
         keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one for each; ignored for `none`.
         reduction_layers: 0-indexed blocks at which the reducer acts.
         cache: the cross-layer cache CLC: off, on, or `num_clr, gap, recover_at_last, pool_cls, pool_clr`.
