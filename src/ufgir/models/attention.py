@@ -1,7 +1,5 @@
 """Self-attention on the fused kernel, and beside it only those rows of the attention matrix that a reducer asks for."""
 
-from functools import cached_property
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +19,8 @@ class SelfAttention:
 
     Attributes:
         queries, keys, values: (B, H, N, D) each.
+        policy: which tokens may be attended to (B, N), with a gradient (DynamicViT); None: all.
+        key_bias: added to the logits (B, 1, 1, N), or where they count if it is bool; None: nothing.
     """
 
     def __init__(self, attn: nn.Module, x: Tensor, tokens: Tokens) -> None:
@@ -29,14 +29,8 @@ class SelfAttention:
         queries, keys, self.values = qkv.unbind(0)
         self.queries, self.keys = attn.q_norm(queries), attn.k_norm(keys)
         self.attn = attn
-        self.tokens = tokens
-
-    @cached_property
-    def key_bias(self) -> Tensor | None:
-        """Added to the logits (B, 1, 1, N): the logarithm of the sizes (ToMe), or padding as a bool mask (ATS)."""
-        if self.tokens.valid is not None:
-            return self.tokens.valid[:, None, None]
-        return None if self.tokens.size is None else self.tokens.size.log()[:, None, None].to(self.queries.dtype)
+        self.policy = tokens.policy
+        self.key_bias = _key_bias(tokens, self.queries.dtype)
 
     def class_row(self) -> Tensor:
         """Attention of the class token to every token, softmaxed for each head (B, H, N)."""
@@ -52,7 +46,7 @@ class SelfAttention:
         if rows is not None:
             queries = gather_tokens(queries.flatten(0, 1), rows.repeat_interleave(queries.shape[1], dim=0))
             queries = queries.unflatten(0, self.queries.shape[:2])  # (B, H, K, D)
-        if self.tokens.policy is not None:
+        if self.policy is not None:
             out = self._attend_by_policy()
         else:
             drop = self.attn.attn_drop.p if self.attn.training else 0.0
@@ -67,8 +61,15 @@ class SelfAttention:
         """
         count = self.keys.shape[2]
         logits = at_least_float32((self.queries * self.attn.scale) @ self.keys.transpose(-2, -1))  # (B, H, N, N)
-        policy = self.tokens.policy[:, None, None].to(logits.dtype)  # (B, 1, 1, N)
+        policy = self.policy[:, None, None].to(logits.dtype)  # (B, 1, 1, N)
         policy = policy + (1 - policy) * torch.eye(count, dtype=logits.dtype, device=logits.device)
         weights = (logits - logits.amax(dim=-1, keepdim=True)).exp() * policy
         weights = (weights + POLICY_EPSILON / count) / (weights.sum(dim=-1, keepdim=True) + POLICY_EPSILON)
         return self.attn.attn_drop(weights.to(self.values.dtype)) @ self.values
+
+
+def _key_bias(tokens: Tokens, dtype: torch.dtype) -> Tensor | None:
+    """What changes the logits of each key (B, 1, 1, N): padding as a bool mask (ATS), or log(size) (ToMe)."""
+    if tokens.valid is not None:
+        return tokens.valid[:, None, None]
+    return None if tokens.size is None else tokens.size.log()[:, None, None].to(dtype)

@@ -55,6 +55,9 @@ class ReducedViT(VisionTransformer):
         self.cache = self._make_cache(cache_options(cache), depth)
         self.reducers = self._make_reducers(reducer_options(reducer), keep_rate)
         self._replace_head(head_options(head), depth)
+        for part in (self.reducers, self.cache, self.head if self.collected_layers else None):
+            if part is not None:
+                part.to(self.cls_token).train(self.training)  # as the ViT is: device, precision and mode
         self._losses: tuple[Tensor, ...] = ()
         for text in {reducer.caution() for reducer in self.reducers.values()} - {None}:
             warnings.warn(text, UfgirWarning, stacklevel=3)

@@ -15,12 +15,12 @@ class Assignment(ABC):
     """From n tokens to m: a matrix A (B, m, n)."""
 
     @abstractmethod
-    def __call__(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         """A x: from (B, n, W) to (B, m, W), for any width W."""
 
     def tokens(self, x: Tensor) -> Tensor:
         """The new tokens (B, m, C) of `x` (B, n, C)."""
-        return self(x)
+        return self.apply(x)
 
     def totals(self, values: Tensor) -> Tensor:
         """Unweighted sum, over the tokens behind each new one, of `values` (B, n): (B, m)."""
@@ -28,7 +28,7 @@ class Assignment(ABC):
 
     def matrix(self, tokens: int) -> Tensor:
         """A itself, (B, m, n), for n = `tokens`; to look at, not to compute with."""
-        return self(torch.eye(tokens)[None])
+        return self.apply(torch.eye(tokens)[None])
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Keep(Assignment):
     index: Tensor
     valid: Tensor | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         return gather_tokens(x.expand(len(self.index), -1, -1), self.index)
 
     def totals(self, values: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class KeepAndFuse(Assignment):
     index: Tensor
     weights: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         x = x.expand(len(self.index), -1, -1)
         return torch.cat((gather_tokens(x, self.index), self.weights.to(x.dtype) @ x), dim=1)
 
@@ -81,7 +81,7 @@ class Merge(Assignment):
     weights: Tensor
     groups: int
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         weighted = x * self.weights.to(x.dtype).unsqueeze(-1)  # (B, n, W)
         sums = weighted.new_zeros(weighted.shape[0], self.groups, weighted.shape[2])
         return sums.scatter_add(1, self.group.unsqueeze(-1).expand_as(weighted), weighted)
@@ -102,11 +102,11 @@ class Mix(Assignment):
     weights: Tensor
     values: Tensor | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor) -> Tensor:
         return self.weights.to(x.dtype) @ x
 
     def tokens(self, x: Tensor) -> Tensor:
-        return self(x if self.values is None else self.values)
+        return self.apply(x if self.values is None else self.values)
 
 
 def gather_tokens(x: Tensor, index: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class Tokens:
             valid=valid,
             decision=changed(self.decision, assignment.totals),
             policy=changed(self.policy, assignment.totals),
-            source=changed(self.source, assignment),
+            source=changed(self.source, assignment.apply),
         )
 
     def append(self, *others: "Tokens") -> "Tokens":
