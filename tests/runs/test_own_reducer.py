@@ -1,36 +1,15 @@
-"""A reducer of someone's own: two files outside of the package are all it takes."""
+"""A reducer of someone's own: the README's two files, outside of the package, are all it takes."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tiny import WORDS, make_data, results_of, run
 
-CODE = '''
-"""Keeps every second token."""
-
-import torch
-
-from ufgir.reducers import Reducer
-from ufgir.tokens import Keep, Tokens
-
-
-class EveryOther(Reducer):
-    """Keeps the tokens at every `step`-th position."""
-
-    def __init__(self, stage, step: int = 2) -> None:
-        super().__init__(stage)
-        self.step = step
-
-    def keeps(self, tokens: int) -> int:
-        return len(range(0, tokens, self.step))
-
-    def before_block(self, tokens: Tokens) -> Tokens:
-        batch, count, _ = tokens.body.shape
-        index = torch.arange(0, count, self.step, device=tokens.x.device)
-        return tokens.assign(Keep(index.expand(batch, -1)))
-'''
-CONFIG = "name: every_other\nkeep_rate: 0.5\nstep: 2\n"
+README = (Path(__file__).parents[2] / "README.md").read_text()
+(CODE,) = [code for code in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "EveryOther" in code]
+(CONFIG,) = re.findall(r"```yaml\n(name: every_other.*?)```", README, flags=re.DOTALL)
 OWN = [word for word in WORDS if not word.startswith("reducer=")]
 
 
