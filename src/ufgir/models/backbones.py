@@ -13,6 +13,7 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch.overrides import TorchFunctionMode
 
 from ufgir.errors import UserError
+from ufgir.models.weights import load_weights, reason_of
 from ufgir.resources import conf_dir
 
 OFFICIAL_FILES = {
@@ -106,7 +107,7 @@ def build(
         num_classes: number of classes of its new linear head.
         img_size: side of the input images, pixels.
         pretrained: load timm's published weights.
-        checkpoint: file with weights of this backbone, in any layout that timm reads.
+        checkpoint: file with weights of this backbone, see `weights.load_weights`; then `pretrained` has no effect.
         kwargs: sizes for timm's VisionTransformer.
 
     Raises:
@@ -116,20 +117,21 @@ def build(
     kwargs = {**sizes, "num_classes": num_classes, "img_size": img_size}
     on_paper(name, **kwargs)
     if checkpoint is not None:
-        kwargs["pretrained_cfg_overlay"] = {"file": str(Path(checkpoint).expanduser()), "hf_hub_id": None, "url": ""}
-    elif not pretrained:
+        vit = timm.create_model(name, **kwargs)
+        load_weights(vit, checkpoint, name)
+        return vit
+    if not pretrained:
         return timm.create_model(name, **kwargs)
-    elif text := official_file(name, sizes):
+    if text := official_file(name, sizes):
         raise UserError(text)
-    elif has_other_sizes(name, sizes):
+    if has_other_sizes(name, sizes):
         raise UserError(f"{name} with {sizes}: there are no trained weights of these sizes.")
     try:
         return timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights
-        source = f"backbone.checkpoint={checkpoint}" if checkpoint else f"the pretrained weights of {name}"
         raise UserError(
-            f"{source} cannot be had ({_reason(error)}). Start from random weights with backbone.pretrained=false, or "
-            "name a local file with backbone.checkpoint=FILE."
+            f"the pretrained weights of {name} cannot be had ({reason_of(error)}). Start from random weights with "
+            "backbone.pretrained=false, or name a local file with backbone.checkpoint=FILE."
         ) from error
 
 
@@ -149,7 +151,7 @@ def on_paper(name: str, **kwargs) -> VisionTransformer:
             on_paper(name)  # what is no ViT at all is told as such, and not by the arguments that it does not take
         sizes = {key: value for key, value in kwargs.items() if key != "num_classes"}
         with_sizes = f" with {sizes}" if sizes else ""
-        raise UserError(f"backbone.name={name} cannot be built{with_sizes} ({_reason(error)}).") from error
+        raise UserError(f"backbone.name={name} cannot be built{with_sizes} ({reason_of(error)}).") from error
     if reason := unsupported(vit):
         raise UserError(f"backbone.name={name} is not supported: {reason}. Choose a plain timm ViT such as deit_s.")
     return vit
@@ -182,8 +184,3 @@ def unsupported(model: torch.nn.Module) -> str | None:
     parts = {part for block in model.blocks for part, _ in block.named_children()} - BLOCK_PARTS
     parts |= {part for block in model.blocks for part, _ in block.attn.named_children()} - ATTENTION_PARTS
     return f"its blocks have parts that are not known here: {', '.join(sorted(parts))}" if parts else None
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
