@@ -14,6 +14,11 @@ DEIT = "deit_small_patch16_224.fb_in1k"
                          "Did you mean image_size=16?"),
         ("backbone=micro image_size=100", "image_size=100: expected a multiple of 8, the patch size of "
                                           "vit_tiny_patch16_224. Did you mean image_size=96?"),
+        ("backbone=dinov2_b image_size=256", "image_size=256: expected a multiple of 14, the patch size of "
+                                             "vit_base_patch14_dinov2.lvd142m. Did you mean image_size=252?"),
+        ("backbone.name=vit_base_r26_s32_224 image_size=240", "image_size=240: expected a multiple of 32, the patch "
+                                                              "size of vit_base_r26_s32_224. Did you mean "
+                                                              "image_size=256?"),
         ("reduction_layers=[3,6,12]", f"reduction_layers=[3,6,12]: there is no block 12; {DEIT} has 12 blocks, "
                                       "numbered from 0 to 11."),
         ("reduction_layers=[9,3,3]", "reduction_layers=[9,3,3]: expected ascending blocks, each of them once. "
@@ -32,6 +37,9 @@ DEIT = "deit_small_patch16_224.fb_in1k"
          "Their sum may be 7 at most; null chooses both by the number of epochs."),
         ("image_size=448 dataset.resize=400",
          "dataset.resize=400: expected at least image_size=448, which is cropped out of it. Leave it out for 512."),
+        ("dataset=csv backbone=deit_t +backbone.kwargs.init_values=0.1",
+         "backbone.kwargs={init_values:0.1}: there are no trained weights of these sizes. "
+         "Start from random ones with backbone.pretrained=false, or leave the sizes as they are."),
         ("dataset=csv backbone=micro backbone.pretrained=true",
          "backbone.kwargs={patch_size:8,embed_dim:64,depth:12,num_heads:2}: there are no trained weights of these "
          "sizes. Start from random ones with backbone.pretrained=false, or leave the sizes as they are."),

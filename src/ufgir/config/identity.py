@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ufgir.models.backbones import named_backbones
+from ufgir.models.backbones import config_name
 
 WITHOUT_EFFECT = (
     "data_root", "output_root", "keep", "logger",
@@ -36,7 +36,7 @@ def slug(config: dict) -> str:
     layers = config["reduction_layers"]
     parts = [
         _safe(config["dataset"]["name"]),
-        _safe(_backbone_word(config["backbone"])),
+        _safe(config_name(config["backbone"]["name"], config["backbone"]["kwargs"])),
         config["reducer"]["name"],
         _joined(config["keep_rate"]),
         "" if layers == PAPER_LAYERS else f"at_{_joined(layers)}",
@@ -102,16 +102,6 @@ def _joined(numbers: float | list) -> str:
 def _safe(text: str) -> str:
     """At most 64 characters that every file system takes."""
     return re.sub(r"[^A-Za-z0-9._]+", "_", text).lstrip(".")[:64]
-
-
-def _backbone_word(backbone: dict) -> str:
-    """Our name of a backbone if it has one, else timm's. Ours with sizes of their own keep them in `kwargs`."""
-    ours = [
-        name
-        for name, (timm_name, kwargs) in named_backbones().items()
-        if timm_name == backbone["name"] and set(kwargs) <= set(backbone["kwargs"])
-    ]
-    return ours[0] if ours else backbone["name"]
 
 
 def _plugins_word(plugins: dict) -> str:

@@ -11,7 +11,7 @@ from ufgir.config.messages import listed, typed
 from ufgir.config.rules import choices
 from ufgir.config.settings import default_resize, keep_rate_of, schedule_epochs
 from ufgir.errors import UserError
-from ufgir.models.backbones import BackboneFacts, describe
+from ufgir.models.backbones import BackboneFacts, describe, has_other_sizes, official_file
 from ufgir.models.options import reducer_options
 
 
@@ -46,7 +46,11 @@ def _weights_exist(config: dict) -> Iterator[str]:
                 f"{typed('backbone.checkpoint', file)}: there is no such file; looked at {path}. "
                 "Give a file with weights of this backbone, or backbone.checkpoint=null."
             )
-    elif backbone["pretrained"] and _sizes_differ(backbone):
+    elif not backbone["pretrained"]:
+        return
+    elif text := official_file(backbone["name"], backbone["kwargs"]):
+        yield text
+    elif has_other_sizes(backbone["name"], backbone["kwargs"]):
         yield (
             f"{typed('backbone.kwargs', backbone['kwargs'])}: there are no trained weights of these sizes. "
             "Start from random ones with backbone.pretrained=false, or leave the sizes as they are."
@@ -158,12 +162,6 @@ def _facts(config: dict) -> BackboneFacts:
 @cache
 def _describe(name: str, kwargs: str) -> BackboneFacts:
     return describe(name, json.loads(kwargs))
-
-
-def _sizes_differ(backbone: dict) -> bool:
-    """Whether `kwargs` make it another model than the one of which there are weights."""
-    name, kwargs = backbone["name"], backbone["kwargs"]
-    return "mlp_ratio" in kwargs or describe(name, kwargs) != describe(name, {})
 
 
 SCHEDULE = ("optim.warmup_epochs", "optim.cooldown_epochs", "trainer.max_epochs", "dataset.epochs")
