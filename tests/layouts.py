@@ -124,5 +124,5 @@ FAMILIES: dict[str, tuple[str, Callable[[dict], dict]]] = {
         lambda entries: {"model": {re.sub(r"ls(\d)\.gamma", r"gamma_\1", key): v for key, v in entries.items()}},
     ),
     "dinov2_s_reg": ("vit_small_patch14_reg4_dinov2", dinov2),
-    "clip_b": ("vit_base_patch16_clip_224", clip),
+    "vit_b_clip": ("vit_base_patch16_clip_224", clip),
 }

@@ -3,9 +3,9 @@
 import pytest
 
 BACKBONES = (
-    "expected clip_b, deit3_b, deit3_b_in21k, deit3_l, deit3_m, deit3_s, deit_b, deit_s, deit_t, dino_b, dinov2_b, "
-    "dinov2_b_reg, dinov2_l, dinov2_l_reg, dinov2_s, dinov2_s_reg, mae_b, micro, mocov3_b, vit_b, vit_b_miil, "
-    "vit_b_orig_in21k, vit_l, vit_s or vit_t."
+    "expected deit3_b, deit3_b_in21k, deit3_l, deit3_m, deit3_s, deit_b, deit_s, deit_t, dinov2_b, dinov2_b_reg, "
+    "dinov2_l, dinov2_l_reg, dinov2_s, dinov2_s_reg, micro, vit_b, vit_b_clip, vit_b_dino, vit_b_in21k, vit_b_mae, "
+    "vit_b_miil, vit_b_mocov3, vit_l, vit_s or vit_t."
 )
 DATASETS = "expected cotton80, csv, folder, leaves, soyageing, soygene, soyglobal or soylocal."
 

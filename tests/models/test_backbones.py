@@ -11,15 +11,15 @@ from ufgir.models.backbones import config_name, describe, named_backbones, on_pa
 from ufgir.resources import conf_dir
 
 PAPER = {
-    "vit_b_orig_in21k": "vit_base_patch16_224.orig_in21k",
+    "vit_b_in21k": "vit_base_patch16_224.orig_in21k",
     "deit_b": "deit_base_patch16_224.fb_in1k",
     "vit_b_miil": "vit_base_patch16_224_miil.in21k",
-    "mocov3_b": "vit_base_patch16_224",
-    "dino_b": "vit_base_patch16_224.dino",
-    "mae_b": "vit_base_patch16_224.mae",
+    "vit_b_mocov3": "vit_base_patch16_224",
+    "vit_b_dino": "vit_base_patch16_224.dino",
+    "vit_b_mae": "vit_base_patch16_224.mae",
     "deit3_b_in21k": "deit3_base_patch16_224.fb_in22k_ft_in1k",
     "deit3_b": "deit3_base_patch16_224.fb_in1k",
-    "clip_b": "vit_base_patch16_clip_224.laion2b",
+    "vit_b_clip": "vit_base_patch16_clip_224.laion2b",
 }
 OTHERS = (
     "deit_t deit_s deit3_s deit3_m deit3_l vit_t vit_s vit_b vit_l "
@@ -28,7 +28,7 @@ OTHERS = (
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2}
 KINDS = {
     "deit3_b": {},  # no position embedding for the class token
-    "clip_b": {},  # a norm before the blocks
+    "vit_b_clip": {},  # a norm before the blocks
     "vit_b_miil": {},  # no bias in qkv
     "dinov2_b": {},  # layer scale
     "dinov2_b_reg": {},  # registers

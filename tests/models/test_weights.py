@@ -36,7 +36,7 @@ def load(path: Path, name: str, classes: int = 5, size: int = 32) -> dict[str, t
 def test_a_file_in_each_layout_fills_the_whole_backbone(layout, tmp_path):
     entries = donor("vit_base_patch16_224")
     torch.save(LAYOUTS[layout](entries), tmp_path / "weights.pth.tar")
-    loaded = load(tmp_path / "weights.pth.tar", "mocov3_b")
+    loaded = load(tmp_path / "weights.pth.tar", "vit_b_mocov3")
     for key, value in body_of(entries).items():
         assert torch.equal(loaded[key], value), key
     assert loaded["head.weight"].shape == (5, 48) and 0 < loaded["head.weight"].std() < 0.1, "a new classifier"
@@ -72,7 +72,7 @@ def test_safetensors_and_a_classifier_that_fits(tmp_path):
 def test_the_files_of_the_first_vits(tmp_path):
     entries = donor("vit_base_patch16_224")
     np.savez(tmp_path / "ViT-B_16.npz", **google(entries))
-    loaded = load(tmp_path / "ViT-B_16.npz", "vit_b_orig_in21k")
+    loaded = load(tmp_path / "ViT-B_16.npz", "vit_b_in21k")
     for key, value in body_of(entries).items():
         assert torch.equal(loaded[key], value), key
     np.savez(tmp_path / "patch14.npz", **google(donor("vit_base_patch14_dinov2", size=28)))
@@ -149,18 +149,18 @@ def test_code_in_a_file_is_not_run(tmp_path):
 
 
 MOCO = (
-    "backbone=mocov3_b: timm has no weights of MoCo v3. Give backbone.checkpoint=FILE with vit-b-300ep.pth.tar (linked "
-    "from CONFIG.md of https://github.com/facebookresearch/moco-v3), or start from random weights with "
+    "backbone=vit_b_mocov3: timm has no weights of MoCo v3. Give backbone.checkpoint=FILE with vit-b-300ep.pth.tar "
+    "(linked from CONFIG.md of https://github.com/facebookresearch/moco-v3), or start from random weights with "
     "backbone.pretrained=false."
 )
 
 
 def test_mocov3_asks_for_its_file(tmp_path):
-    words = ["backbone=mocov3_b", "dataset=csv"]
+    words = ["backbone=vit_b_mocov3", "dataset=csv"]
     (tmp_path / "vit-b-300ep.pth.tar").touch()
     assert compose_run(words)[1] == [MOCO]
     assert compose_run([*words, "backbone.pretrained=false"])[1] == []
     assert compose_run([*words, f"backbone.checkpoint={tmp_path}/vit-b-300ep.pth.tar"])[1] == []
     with pytest.raises(UserError) as caught:
-        ufgir.create_model("mocov3_b", num_classes=5, pretrained=True)
+        ufgir.create_model("vit_b_mocov3", num_classes=5, pretrained=True)
     assert str(caught.value) == MOCO

@@ -17,8 +17,8 @@ from ufgir.models.weights import load_weights, reason_of
 from ufgir.resources import group_files
 
 OFFICIAL_FILES = {
-    "mocov3_b": "timm has no weights of MoCo v3. Give backbone.checkpoint=FILE with vit-b-300ep.pth.tar (linked from "
-    "CONFIG.md of https://github.com/facebookresearch/moco-v3), or start from random weights with "
+    "vit_b_mocov3": "timm has no weights of MoCo v3. Give backbone.checkpoint=FILE with vit-b-300ep.pth.tar (linked "
+    "from CONFIG.md of https://github.com/facebookresearch/moco-v3), or start from random weights with "
     "backbone.pretrained=false.",
 }  # config names whose weights come from their authors alone, and how to get them
 POOLS = ("token", "avg")
