@@ -1,10 +1,12 @@
 """How every command begins and ends: its words, its exit codes, and no traceback for a user's mistake."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ufgir.config.messages import did_you_mean, listed, nearest
-from ufgir.errors import RunFailed, UserError
+from ufgir.errors import RunFailed, UfgirWarning, UserError
 
 DONE, FAILED, MISTAKE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -26,6 +28,8 @@ def run_command(
     if usage is not None and {"-h", "--help"} & set(arguments):
         print(usage.strip())
         return DONE
+    warnings.simplefilter("always", UfgirWarning)
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         return command(arguments)
     except UserError as error:
@@ -37,6 +41,14 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
         return INTERRUPTED
+
+
+def _show_warning(show: Callable, message: Warning | str, category: type[Warning], *where: object) -> None:
+    """Our own warnings are for the user, who does not need to know the line of code."""
+    if issubclass(category, UfgirWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        show(message, category, *where)
 
 
 def parse_words(arguments: Sequence[str], allowed: Sequence[str]) -> tuple[dict[str, str], list[str]]:

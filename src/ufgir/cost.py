@@ -8,6 +8,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
 from ufgir.models import ReducedViT
+from ufgir.models.blocks import Passage
 from ufgir.models.modes import evaluating
 
 ATTENTION = "scaled_dot_product_attention"
@@ -21,13 +22,13 @@ def count_macs(model: nn.Module, img_size: int) -> int:
 
     Args:
         model: images (1, 3, S, S) -> logits.
-        img_size: side S of the image, pixels.
+        img_size: side S of the image, pixels. It shows noise, always the same: ATS keeps other numbers of other images.
 
     Raises:
         RuntimeError: the counted attention differs from the closed form.
     """
     parameter = next(model.parameters())
-    image = torch.zeros(1, 3, img_size, img_size, device=parameter.device, dtype=parameter.dtype)
+    image = example_image(img_size).to(parameter)
     with evaluating(model):
         analysis = FlopCountAnalysis(model, image).set_op_handle(f"aten::{ATTENTION}", _attention_macs)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
@@ -37,13 +38,17 @@ def count_macs(model: nn.Module, img_size: int) -> int:
     return total
 
 
+def example_image(img_size: int) -> torch.Tensor:
+    """One image (1, 3, S, S) of noise, always the same."""
+    return torch.randn(1, 3, img_size, img_size, generator=torch.Generator().manual_seed(0))
+
+
 def fused_attention_macs(model: ReducedViT, image: torch.Tensor) -> int:
-    """Closed form of what fused attention costs: 2 N^2 C for each block that uses it, N the tokens that enter it."""
-    entering: list[int] = []
+    """Closed form of what fused attention costs: 2 Q N C for each block that uses it, Q tokens attending to N."""
+    passages: list[Passage] = []
     with evaluating(model):
-        model.forward_features(image, observe=lambda x, _: entering.append(x.shape[1]))
-    fused = [block.attn.fused_attn or str(layer) in model.reducers for layer, block in enumerate(model.blocks)]
-    return sum(2 * tokens**2 * model.embed_dim for tokens, is_fused in zip(entering, fused, strict=True) if is_fused)
+        model.forward_features(image, observe=passages.append)
+    return sum(2 * p.queries * p.attended.x.shape[1] * model.embed_dim for p in passages if p.is_fused)
 
 
 def _check_attention(counted: int, expected: int) -> None:

@@ -20,5 +20,9 @@ class UserError(Exception):
         return "\n".join(lines)
 
 
+class UfgirWarning(UserWarning):
+    """Something that works, but probably not as it was meant."""
+
+
 class RunFailed(Exception):
     """A run started and could not finish; the message is its reason."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.config import compose_run
 from ufgir.errors import RunFailed, UserError
-from ufgir.resources import conf_dir
+from ufgir.resources import conf_dir, search_path
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
 
@@ -90,6 +90,7 @@ def train_with_hydra() -> int:
             failed.append(" ".join(words))
             print(f"failed: {failed[-1]}\n{error}", file=sys.stderr)
 
+    sys.argv += search_path()
     job()
     if failed:
         print(f"{len(failed)} failed:", *failed, sep="\n  ", file=sys.stderr)

@@ -1,23 +1,26 @@
 """The cross-layer cache on sequences small enough to follow by hand (SPEC, "CLC")."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ufgir.plugins import CrossLayerCache
+from ufgir.tokens import Tokens
 
 CLS = torch.tensor([[[5.0, 5.0]]])
 
 
-def make(prefix=1, embed_position=False, recovery_layers=(1, 2), **options):
-    return CrossLayerCache(CLS, recovery_layers, prefix, embed_position, **options)
+def make(embed_position=False, recovery_layers=(1, 2), **options):
+    return CrossLayerCache(CLS, recovery_layers, embed_position, **options)
 
 
 def tokens(*values):
-    return torch.tensor([[[float(value)] * 2 for value in values]])
+    return Tokens(torch.tensor([[[float(value)] * 2 for value in values]]), prefix=1)
 
 
-def first_channel(x):
-    return x[0, :, 0].tolist()
+def first_channel(sequence):
+    return sequence.x[0, :, 0].tolist()
 
 
 def test_clr_starts_as_the_class_token_at_the_end():
@@ -31,7 +34,7 @@ def test_mean_and_clr_of_each_block_come_back_in_block_order():
     x, state = cache.begin(tokens(1, 2, 4))  # CLS, two patches; CLR = 5
     x = cache.after_block(0, x, state)
     assert first_channel(x) == [1, 2, 4, 5]
-    x = cache.after_block(1, x + 10, state)  # recovers mean(2, 4) and 5 of block 0
+    x = cache.after_block(1, replace(x, x=x.x + 10), state)  # recovers mean(2, 4) and 5 of block 0
     assert first_channel(x) == [11, 12, 14, 15, 3, 5]
     x = cache.after_block(2, x, state)  # mean over the four tokens before that recovery, the newest copy as CLR
     assert first_channel(x) == pytest.approx([11, 12, 14, 15, 3, 5, (12 + 14 + 15) / 3, 5])
@@ -40,10 +43,10 @@ def test_mean_and_clr_of_each_block_come_back_in_block_order():
 
 def test_registers_never_count_and_cls_only_when_asked():
     for options, mean in (({}, 3.0), ({"pool_cls": True}, (1 + 2 + 4) / 3), ({"pool_clr": True}, (2 + 4 + 5) / 3)):
-        cache = make(prefix=2, **options)
-        x, state = cache.begin(tokens(1, 100, 2, 4))  # CLS, a register, two patches
+        cache = make(**options)
+        x, state = cache.begin(replace(tokens(1, 100, 2, 4), prefix=2))  # CLS, a register, two patches
         cache.after_block(0, x, state)
-        assert state.entries[0].flatten().tolist() == pytest.approx([mean, mean]), options
+        assert state.entries[0].x.flatten().tolist() == pytest.approx([mean, mean]), options
 
 
 def test_without_clr_only_means_are_cached():

@@ -45,7 +45,7 @@ def test_faults_of_config_tables_and_images_come_in_one_message(here):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["reducer=evti"], ["expected evit, none or topk", "Did you mean reducer=evit?"]),
+        (["reducer=evti"], ["expected ats, dpcknn, dyvit, evit, none,", "Did you mean reducer=evit?"]),
         (["keep_rat=0.5"], ["Did you mean keep_rate=0.5?"]),
         (["reducer=none", "keep_rate=0.5"], ["keep_rate=0.5 with reducer=none"]),
         (["reduction_layers=[3,12]"], ["there is no block 12", "numbered from 0 to 11"]),

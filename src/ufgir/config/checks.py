@@ -50,6 +50,8 @@ def _setting_fault(key: str, value: object) -> str | None:
     rule = RULES.get(key)
     if rule is not None:
         return None if rule.kind.accepts(value) else _value_fault(key, value, rule)
+    if key.startswith("reducer."):
+        return None  # options of a reducer of someone's own: its class says what there is
     if open_parent(key):
         return extra_fault(key, value)
     guesses = [typed(guess, value) for guess in nearest_key(key, RULES)]

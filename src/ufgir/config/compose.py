@@ -17,7 +17,7 @@ from ufgir.config.checks import check
 from ufgir.config.messages import Faults
 from ufgir.config.overrides import choice_fault, is_choice, meant_by, setting_fault
 from ufgir.config.settings import as_plain
-from ufgir.resources import conf_dir
+from ufgir.resources import conf_dir, search_path
 
 DATA = (
     "dataset.name", "dataset.format", "dataset.root", "dataset.images", "dataset.expected", "dataset.render",
@@ -107,7 +107,7 @@ def _try(
 
 def _choose(choices: Iterable[Override]) -> DictConfig:
     """The config of choices from groups, unresolved and not to be changed."""
-    return _compose_with_hydra(conf_dir(), tuple(choice.input_line for choice in choices))
+    return _compose_with_hydra(conf_dir(), (*(choice.input_line for choice in choices), *search_path()))
 
 
 @cache

@@ -10,7 +10,7 @@ from ufgir.config.checks import flatten
 from ufgir.config.extras import OPEN, arguments, open_parent
 from ufgir.config.messages import did_you_mean, listed, nearest, nearest_key, typed
 from ufgir.config.rules import RULES, choices
-from ufgir.resources import conf_dir
+from ufgir.resources import group_files
 
 PRESETS = ("debug", "experiment")  # groups of which none need be chosen, and several may be
 CODE = ("reducer", "plugins", "augment", "optim", "logger")  # groups whose `name` says which code runs
@@ -151,9 +151,9 @@ def _suggestion(name: str, value: str) -> str:
 def _choices_with(key: str) -> Iterator[str]:
     """Choices of a setting's group that have it."""
     group, _, rest = key.partition(".")
-    for choice in choices(group) if group in GROUPS and rest else ():
-        if _exists(OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{choice}.yaml")), rest):
-            yield f"{group}={choice}"
+    for choice in group_files(group) if group in GROUPS and rest else ():
+        if _exists(OmegaConf.to_container(OmegaConf.load(choice)), rest):
+            yield f"{group}={choice.stem}"
 
 
 def _exists(config: dict, key: str) -> bool:

@@ -12,6 +12,7 @@ from ufgir.config.rules import choices
 from ufgir.config.settings import default_resize, keep_rate_of, schedule_epochs
 from ufgir.errors import UserError
 from ufgir.models.backbones import BackboneFacts, describe
+from ufgir.models.options import reducer_options
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,16 @@ def _no_reducer_keeps_all(config: dict) -> Iterator[str]:
         )
 
 
+def _reducer_has_options(config: dict) -> Iterator[str]:
+    settings = {name: value for name, value in config["reducer"].items() if name != "keep_rate"}
+    try:
+        reducer_options(settings)
+    except UserError as error:
+        yield from error.faults
+    except ValueError as error:
+        yield str(error)
+
+
 def _cache_holds_something(config: dict) -> Iterator[str]:
     cached = config["plugins"]["cache"]
     if cached and cached["num_clr"] == 0 and not cached["gap"]:
@@ -165,6 +176,7 @@ RELATIONS = (
     Relation(("reduction_layers", "backbone"), _layers_exist),
     Relation(("keep_rate", "reduction_layers"), _one_rate_per_layer),
     Relation(("keep_rate", "reducer"), _no_reducer_keeps_all),
+    Relation(("reducer",), _reducer_has_options),
     Relation(("plugins.cache",), _cache_holds_something),
     Relation(("optim.batch_size", "plugins"), _batch_norm_sees_two_images),
     Relation(SCHEDULE, _schedule_has_room),

@@ -18,7 +18,7 @@ from ufgir.config.kinds import (
     one_of,
     or_null,
 )
-from ufgir.resources import conf_dir
+from ufgir.resources import group_files
 
 ABSENT = (
     "dataset.expected",
@@ -26,6 +26,7 @@ ABSENT = (
     "dataset.val_fraction",
     "dataset.test_fraction",
     "backbone.kwargs.",
+    "reducer.ratio_weight",
     "plugins.cache.",
     "plugins.head.multiplier",
     "logger.",
@@ -34,7 +35,7 @@ ABSENT = (
 
 def choices(group: str) -> tuple[str, ...]:
     """The choices of a config group: the names of its files."""
-    return tuple(sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")))
+    return tuple(file.stem for file in group_files(group))
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ RULES: dict[str, Rule] = {
     "backbone.kwargs.patch_size": Rule(either(COUNT, HEIGHT_AND_WIDTH), 16),
     "reducer.name": Rule(one_of(*choices("reducer")), "evit"),
     "reducer.keep_rate": Rule(SHARE, 0.5),
+    "reducer.ratio_weight": Rule(RATE, 2.0),
     "plugins.name": Rule(TEXT, "clca"),
     "plugins.cache": Rule(OFF, False),
     "plugins.cache.num_clr": Rule(integer(least=0), 1),

@@ -2,7 +2,7 @@
 
 from ufgir.models.authors import convert_authors_state_dict
 from ufgir.models.backbones import describe
-from ufgir.models.factory import create_model
+from ufgir.models.factory import create_model, wrap
 from ufgir.models.reduced_vit import ReducedViT
 
-__all__ = ["ReducedViT", "convert_authors_state_dict", "create_model", "describe"]
+__all__ = ["ReducedViT", "convert_authors_state_dict", "create_model", "describe", "wrap"]

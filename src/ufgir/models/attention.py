@@ -1,27 +1,75 @@
-"""Self-attention on the fused kernel, with the class token's row of the attention matrix computed beside it."""
+"""Self-attention on the fused kernel, and beside it only those rows of the attention matrix that a reducer asks for."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ufgir.tokens import Tokens, at_least_float32, gather_tokens
 
-def attend(attn: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Run timm's `Attention` and also return what the class token attends to.
+POLICY_EPSILON = 1e-6
 
-    The fused kernel never forms the (N, N) matrix. A reducer needs one row of it, which costs one small product.
+
+class SelfAttention:
+    """One block's attention over one sequence.
 
     Args:
-        attn: a `timm` Attention module.
+        attn: a timm `Attention` module.
         x: normalised tokens (B, N, C), CLS first.
+        tokens: the sequence itself: sizes, padding and policy change who attends to whom.
 
-    Returns:
-        The module's output (B, N, C), and the class token's attention, softmaxed and averaged over heads (B, N).
+    Attributes:
+        queries, keys, values: (B, H, N, D) each.
+        policy: which tokens may be attended to (B, N), with a gradient (DynamicViT); None: all.
+        key_bias: added to the logits (B, 1, 1, N), or where they count if it is bool; None: nothing.
     """
-    batch, tokens, _ = x.shape
-    qkv = attn.qkv(x).reshape(batch, tokens, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
-    query, key, value = qkv.unbind(0)  # (B, H, N, D) each
-    query, key = attn.q_norm(query), attn.k_norm(key)
-    out = F.scaled_dot_product_attention(query, key, value, dropout_p=attn.attn_drop.p if attn.training else 0.0)
-    out = out.transpose(1, 2).flatten(2)  # (B, N, C)
-    out = attn.proj_drop(attn.proj(attn.norm(out) if hasattr(attn, "norm") else out))
-    cls_row = (query[:, :, :1] * attn.scale) @ key.transpose(-2, -1)  # (B, H, 1, N)
-    return out, cls_row.softmax(dim=-1).mean(dim=(1, 2))
+
+    def __init__(self, attn: nn.Module, x: Tensor, tokens: Tokens) -> None:
+        batch, count, _ = x.shape
+        qkv = attn.qkv(x).reshape(batch, count, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, self.values = qkv.unbind(0)
+        self.queries, self.keys = attn.q_norm(queries), attn.k_norm(keys)
+        self.attn = attn
+        self.policy = tokens.policy
+        self.key_bias = _key_bias(tokens, self.queries.dtype)
+
+    def class_row(self) -> Tensor:
+        """Attention of the class token to every token, softmaxed for each head (B, H, N)."""
+        logits = (self.queries[:, :, :1] * self.attn.scale) @ self.keys.transpose(-2, -1)  # (B, H, 1, N)
+        if self.key_bias is not None:
+            is_mask = self.key_bias.dtype == torch.bool
+            logits = logits.masked_fill(~self.key_bias, -torch.inf) if is_mask else logits + self.key_bias
+        return logits.softmax(dim=-1).squeeze(2)
+
+    def output(self, rows: Tensor | None = None) -> Tensor:
+        """What the module returns for its tokens (B, N, C), or for those at `rows` (B, K) alone: (B, K, C)."""
+        queries = self.queries
+        if rows is not None:
+            queries = gather_tokens(queries.flatten(0, 1), rows.repeat_interleave(queries.shape[1], dim=0))
+            queries = queries.unflatten(0, self.queries.shape[:2])  # (B, H, K, D)
+        if self.policy is not None:
+            out = self._attend_by_policy()
+        else:
+            drop = self.attn.attn_drop.p if self.attn.training else 0.0
+            out = F.scaled_dot_product_attention(queries, self.keys, self.values, self.key_bias, dropout_p=drop)
+        out = out.transpose(1, 2).flatten(2)  # (B, K, C)
+        return self.attn.proj_drop(self.attn.proj(self.attn.norm(out) if hasattr(self.attn, "norm") else out))
+
+    def _attend_by_policy(self) -> Tensor:
+        """DynamicViT's softmax in training (B, H, N, D): nobody attends to a hidden token but the token itself.
+
+        (e + eps / N) / (sum e + eps), e = exp(logit - row maximum) * policy, in full precision: the matrix is formed.
+        """
+        count = self.keys.shape[2]
+        logits = at_least_float32((self.queries * self.attn.scale) @ self.keys.transpose(-2, -1))  # (B, H, N, N)
+        policy = self.policy[:, None, None].to(logits.dtype)  # (B, 1, 1, N)
+        policy = policy + (1 - policy) * torch.eye(count, dtype=logits.dtype, device=logits.device)
+        weights = (logits - logits.amax(dim=-1, keepdim=True)).exp() * policy
+        weights = (weights + POLICY_EPSILON / count) / (weights.sum(dim=-1, keepdim=True) + POLICY_EPSILON)
+        return self.attn.attn_drop(weights.to(self.values.dtype)) @ self.values
+
+
+def _key_bias(tokens: Tokens, dtype: torch.dtype) -> Tensor | None:
+    """What changes the logits of each key (B, 1, 1, N): padding as a bool mask (ATS), or log(size) (ToMe)."""
+    if tokens.valid is not None:
+        return tokens.valid[:, None, None]
+    return None if tokens.size is None else tokens.size.log()[:, None, None].to(dtype)

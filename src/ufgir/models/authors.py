@@ -1,5 +1,6 @@
 """The paper's authors' checkpoints, in their names, to ours."""
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -7,14 +8,16 @@ from torch import Tensor
 from ufgir.errors import UserError
 from ufgir.models.reduced_vit import ReducedViT
 
+AUTHORS_REDUCER = re.compile(r"(score_predictor|cluster_layers)\.(?P<stage>\d+)\.")  # their prefix of a stage's
 AUTHORS_HEAD = "ifa_head.0."  # their prefix of both aggregation heads
 
 
 def convert_authors_state_dict(state_dict: Mapping[str, Tensor], model: ReducedViT) -> dict[str, Tensor]:
     """Rename the authors' entries so that `model.load_state_dict(..., strict=True)` takes them.
 
-    Theirs are timm's names, with `clr`, the CLR's rows at the end of `pos_embed`, and `ifa_head.0.*` for the
-    aggregation head, beside which they keep an unused `head.*` of 1000 classes.
+    Theirs are timm's names, with `clr`, the CLR's rows at the end of `pos_embed`, `score_predictor.s.*` and
+    `cluster_layers.s.*` for the reducer of stage s, and `ifa_head.0.*` for the aggregation head, beside which they
+    keep an unused `head.*` of 1000 classes.
 
     Args:
         state_dict: entries with the authors' names and shapes.
@@ -33,8 +36,16 @@ def convert_authors_state_dict(state_dict: Mapping[str, Tensor], model: ReducedV
             rows = model.pos_embed.shape[1]
             converted["cache.pos_embed"] = converted["pos_embed"][:, rows:]
             converted["pos_embed"] = converted["pos_embed"][:, :rows]
+    converted = {_without_stage(name, model): value for name, value in converted.items()}
     _require_equal_shapes(converted, model.state_dict())
     return converted
+
+
+def _without_stage(name: str, model: ReducedViT) -> str:
+    """Our name of a reducer's entry: theirs counts the stages, ours names the layer. Other names stay."""
+    match = AUTHORS_REDUCER.match(name)
+    layer = "" if match is None else str(dict(enumerate(model.reduction_layers)).get(int(match["stage"])))
+    return f"reducers.{layer}.{name[match.end() :]}" if layer in model.reducers else name
 
 
 def _require_equal_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

@@ -1,8 +1,12 @@
-"""`create_model`: a model from names and numbers."""
+"""A reduced ViT from names and numbers, or from a timm ViT that is there already."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from timm.models.vision_transformer import VisionTransformer
+
+from ufgir.errors import UserError
 from ufgir.models import backbones
 from ufgir.models.reduced_vit import ReducedViT
 
@@ -13,7 +17,7 @@ def create_model(
     num_classes: int,
     img_size: int = 224,
     pretrained: bool = False,
-    reducer: str = "none",
+    reducer: str | Mapping = "none",
     keep_rate: float | Sequence[float] = 1.0,
     reduction_layers: Sequence[int] = (3, 6, 9),
     cache: bool | Mapping = False,
@@ -28,7 +32,8 @@ def create_model(
         num_classes: number of classes.
         img_size: side S of the images, pixels; position embeddings are resampled to it.
         pretrained: load timm's published weights; an error if they cannot be had.
-        reducer: `none`, `topk` or `evit`.
+        reducer: `none`, `topk`, `evit`, `tome`, `ats`, `dyvit`, `dpcknn`, `sit`, `patchmerger`, one of your own, or a
+            mapping `name` and the reducer's own options.
         keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one for each; ignored for `none`.
         reduction_layers: 0-indexed blocks at which the reducer acts.
         cache: the cross-layer cache CLC: off, on, or `num_clr, gap, recover_at_last, pool_cls, pool_clr`.
@@ -52,3 +57,53 @@ def create_model(
     return ReducedViT(
         vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
     )
+
+
+def wrap(
+    vit: VisionTransformer,
+    *,
+    num_classes: int | None = None,
+    img_size: int | None = None,
+    reducer: str | Mapping = "none",
+    keep_rate: float | Sequence[float] = 1.0,
+    reduction_layers: Sequence[int] = (3, 6, 9),
+    cache: bool | Mapping = False,
+    head: str | Mapping = "linear",
+) -> ReducedViT:
+    """Give token reduction and the plug-ins to a timm ViT: images (B, 3, S, S) -> logits (B, classes).
+
+    `vit` is copied, weights included, and stays as it is. The result has timm's parameter names for all that it shares
+    with it, so `vit.load_state_dict(wrapped.state_dict(), strict=False)` brings trained weights back. Train it with
+    any loop; for DynamicViT add `wrapped.reducer_loss()` to the loss.
+
+    Args:
+        vit: a plain timm `VisionTransformer` with a class token.
+        num_classes: number of classes; another one than the ViT's gets a new classifier. None: the ViT's own.
+        img_size: side S of the images, pixels; position embeddings are resampled to it. None: the ViT's own.
+        reducer, keep_rate, reduction_layers, cache, head: as in `create_model`.
+
+    Raises:
+        UserError: the ViT cannot be reduced, or not at this size; the message says why.
+        ValueError: an option out of its range.
+    """
+    if reason := backbones.unsupported(vit):
+        raise UserError(f"this model cannot be wrapped: {reason}. Give a plain timm ViT such as deit_small_patch16_224.")
+    vit = copy.deepcopy(vit)
+    if img_size is not None and vit.patch_embed.img_size != (img_size, img_size):
+        _resize(vit, img_size)
+    if num_classes is not None and num_classes != vit.num_classes:
+        vit.reset_classifier(num_classes)
+    if vit.num_classes == 0:
+        raise UserError("this model has no classifier (num_classes=0); give num_classes.")
+    return ReducedViT(
+        vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
+    )
+
+
+def _resize(vit: VisionTransformer, img_size: int) -> None:
+    height, width = vit.patch_embed.patch_size
+    if img_size % height or img_size % width:
+        raise UserError(f"img_size={img_size}: expected a multiple of the patch size, {height} x {width} pixels.")
+    if not hasattr(vit, "set_input_size"):
+        raise UserError(f"img_size={img_size}: this timm cannot resize a model; create the ViT with this img_size.")
+    vit.set_input_size(img_size=(img_size, img_size))

@@ -1,8 +1,10 @@
 """The options of a model in one form, whatever form they were given in."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 from ufgir.plugins import HEADS
+from ufgir.reducers import find_reducer
 
 CACHE_DEFAULTS = {"num_clr": 1, "gap": True, "recover_at_last": True, "pool_cls": False, "pool_clr": False}
 
@@ -19,6 +21,32 @@ def stage_keep_rates(keep_rate: float | Sequence[float], stages: int) -> tuple[f
     if not all(0 < rate <= 1 for rate in rates):
         raise ValueError(f"keep_rate={keep_rate}: a keep rate is greater than 0 and at most 1.")
     return tuple(float(rate) for rate in rates)
+
+
+def checked_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Reduction layers of a backbone with `depth` blocks.
+
+    Raises:
+        ValueError: not ascending, or no such block.
+    """
+    layers = tuple(int(layer) for layer in layers)
+    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= depth:
+        raise ValueError(f"reduction_layers={list(layers)}: give ascending blocks from 0 to {depth - 1}, each once.")
+    return layers
+
+
+def reducer_options(reducer: str | Mapping) -> dict:
+    """The reducer's `name` and its own options.
+
+    Raises:
+        ValueError: an unknown reducer or option.
+    """
+    options = {"name": reducer} if isinstance(reducer, str) else dict(reducer)
+    name = options.get("name")
+    known = () if name == "none" else tuple(inspect.signature(find_reducer(name)).parameters)[1:]
+    if unknown := sorted(set(options) - {"name", *known}):
+        raise ValueError(f"reducer={name}: unknown options {unknown}; it has {', '.join(known) or 'none'}.")
+    return options
 
 
 def cache_options(cache: bool | Mapping) -> dict | None:

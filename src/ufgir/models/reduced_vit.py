@@ -1,18 +1,22 @@
 """The one adapter between timm's VisionTransformer, the token reducers and the plug-ins."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ufgir.models.attention import attend
+from ufgir.errors import UfgirWarning
+from ufgir.models.blocks import Passage, run_block
 from ufgir.models.modes import evaluating
-from ufgir.models.options import cache_options, head_options, stage_keep_rates
-from ufgir.plugins import HEADS, CrossLayerCache
-from ufgir.reducers import REDUCERS
+from ufgir.models.options import cache_options, checked_layers, head_options, reducer_options, stage_keep_rates
+from ufgir.plugins import HEADS, CacheState, CrossLayerCache
+from ufgir.reducers import find_reducer
+from ufgir.tokens import Stage, Tokens
 
 
 class ReducedViT(VisionTransformer):
@@ -23,7 +27,7 @@ class ReducedViT(VisionTransformer):
 
     Args:
         vit: a supported timm model (see `backbones.unsupported`); its modules are shared, not copied.
-        reducer: `none` or a name of `reducers.REDUCERS`.
+        reducer: `none`, a name of `reducers.reducer_names()`, or a mapping with `name` and the reducer's own options.
         keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one rate for each.
         reduction_layers: 0-indexed blocks, ascending; cache and aggregation heads use them too.
         cache: CLC off, on, or its options `num_clr, gap, recover_at_last, pool_cls, pool_clr`.
@@ -37,33 +41,41 @@ class ReducedViT(VisionTransformer):
         self,
         vit: VisionTransformer,
         *,
-        reducer: str = "none",
+        reducer: str | Mapping = "none",
         keep_rate: float | Sequence[float] = 1.0,
         reduction_layers: Sequence[int] = (3, 6, 9),
-        cache: bool | dict = False,
-        head: str | dict = "linear",
+        cache: bool | Mapping = False,
+        head: str | Mapping = "linear",
     ) -> None:
         nn.Module.__init__(self)
         # Containers are copied so that a replaced head leaves `vit` as it was; what is in them is shared.
         self.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in vars(vit).items()})
         depth = len(self.blocks)
-        self.reduction_layers = _checked_layers(reduction_layers, depth)
-        self.reducers = self._make_reducers(reducer, keep_rate)
+        self.reduction_layers = checked_layers(reduction_layers, depth)
         self.cache = self._make_cache(cache_options(cache), depth)
+        self.reducers = self._make_reducers(reducer_options(reducer), keep_rate)
         self._replace_head(head_options(head), depth)
+        for part in (self.reducers, self.cache, self.head if self.collected_layers else None):
+            if part is not None:
+                part.to(self.cls_token).train(self.training)  # as the ViT is: device, precision and mode
+        self._losses: tuple[Tensor, ...] = ()
+        for text in {reducer.caution() for reducer in self.reducers.values()} - {None}:
+            warnings.warn(text, UfgirWarning, stacklevel=3)
 
-    def _make_reducers(self, name: str, keep_rate: float | Sequence[float]) -> nn.ModuleDict:
+    def _make_reducers(self, options: dict, keep_rate: float | Sequence[float]) -> nn.ModuleDict:
         """One reducer for each layer whose rate is below 1, keyed by the layer."""
+        name = options.pop("name")
         if name == "none":
             return nn.ModuleDict()
-        if name not in REDUCERS:
-            raise ValueError(f"reducer={name!r} is not one of none, {', '.join(sorted(REDUCERS))}.")
+        kind = find_reducer(name)
         rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
+        patches = self.patch_embed.num_patches
+        stages = [Stage(s, rates, patches, self.embed_dim, self.cache is not None) for s in range(len(rates))]
         return nn.ModuleDict(
             {
-                str(layer): REDUCERS[name](rate, self.num_prefix_tokens)
-                for layer, rate in zip(self.reduction_layers, rates, strict=True)
-                if rate < 1
+                str(layer): kind(stage, **options)
+                for layer, stage in zip(self.reduction_layers, stages, strict=True)
+                if stage.keep_rate < 1
             }
         )
 
@@ -72,7 +84,7 @@ class ReducedViT(VisionTransformer):
             return None
         recovery = {*self.reduction_layers, *([depth - 2] if options.pop("recover_at_last") else [])}
         embed_position = self.pos_embed is not None and not self.no_embed_class
-        return CrossLayerCache(self.cls_token, recovery, self.num_prefix_tokens, embed_position, **options)
+        return CrossLayerCache(self.cls_token, recovery, embed_position, **options)
 
     def _replace_head(self, options: dict, depth: int) -> None:
         """Put an aggregation head in timm's place; what it makes useless goes, as dead parameters break DDP."""
@@ -88,28 +100,55 @@ class ReducedViT(VisionTransformer):
         """Images (B, 3, S, S) -> logits (B, classes)."""
         return self.forward_head(self.forward_features(images))
 
-    def forward_features(self, images: Tensor, observe: Callable[[Tensor, Tensor], None] | None = None) -> Tensor:
+    def forward_features(
+        self, images: Tensor, observe: Callable[[Passage], None] | None = None, *, sources: bool = False
+    ) -> Tensor:
         """Images (B, 3, S, S) -> what the head reads: tokens (B, N, C), or class tokens (B, C, G) for cla and ifa.
 
         Args:
             images: a batch of images.
-            observe: called for each block with its input (B, N, C) and its output (B, M, C), before any recovery.
+            observe: called for each block with what happened in it, before any recovery.
+            sources: keep track of which original patches each token comes from (`Tokens.source`).
         """
-        x = self.patch_drop(self._pos_embed(self.patch_embed(images)))
-        cached = None
-        if self.cache is not None:
-            x, cached = self.cache.begin(x)
-        x = self.norm_pre(x)
+        tokens, cached = self._embed(images, sources)
         collected = []
         for layer in range(len(self.blocks)):
-            entering, x = x, self._run_block(layer, x)
+            passage = self._run_block(layer, tokens)
+            tokens = passage.leaving
             if observe is not None:
-                observe(entering, x)
+                observe(passage)
             if self.cache is not None:
-                x = self.cache.after_block(layer, x, cached)
+                tokens = self.cache.after_block(layer, tokens, cached)
             if layer in self.collected_layers:
-                collected.append(x[:, 0])
-        return torch.stack(collected, dim=-1) if collected else self.norm(x)
+                collected.append(tokens.x[:, 0])
+        self._losses = tokens.losses
+        return torch.stack(collected, dim=-1) if collected else self._weighted_for_pool(self.norm(tokens.x), tokens)
+
+    def _embed(self, images: Tensor, sources: bool) -> tuple[Tokens, CacheState | None]:
+        """What enters the first block, CLR tokens included, and the empty cache."""
+        x = self.patch_drop(self._pos_embed(self.patch_embed(images)))
+        tokens, cached = Tokens(x, self.num_prefix_tokens), None
+        if sources:
+            own = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[:, self.num_prefix_tokens :]
+            tokens = replace(tokens, source=own.expand(x.shape[0], -1, -1))  # (B, N, P)
+        if self.cache is not None:
+            tokens, cached = self.cache.begin(tokens)
+        return replace(tokens, x=self.norm_pre(tokens.x)), cached
+
+    def _run_block(self, layer: int, tokens: Tokens) -> Passage:
+        """Block `layer` with its reducer."""
+        reducer = self.reducers[str(layer)] if str(layer) in self.reducers else None
+        if self.grad_checkpointing and self.training:
+            return checkpoint(run_block, self.blocks[layer], tokens, reducer, use_reentrant=False)
+        return run_block(self.blocks[layer], tokens, reducer)
+
+    def _weighted_for_pool(self, x: Tensor, tokens: Tokens) -> Tensor:
+        """Weights on the tokens (B, N, C) with which timm's mean over all of them becomes one over those present."""
+        if self.global_pool != "avg" or tokens.presence is None:
+            return x
+        present = tokens.presence[:, tokens.prefix :, None].to(x.dtype)  # (B, n, 1)
+        present = present * present.shape[1] / present.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.cat((x[:, : tokens.prefix], x[:, tokens.prefix :] * present), dim=1)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """What `forward_features` returned -> logits (B, classes)."""
@@ -117,21 +156,25 @@ class ReducedViT(VisionTransformer):
             return super().forward_head(x, pre_logits=pre_logits)
         return x if pre_logits else self.head(x)
 
-    def _run_block(self, layer: int, x: Tensor) -> Tensor:
-        """Block `layer` on tokens (B, N, C), its reducer included: (B, M, C)."""
-        block = self.blocks[layer]
-        if str(layer) in self.reducers:
-            block = partial(_reduce_in_block, block, self.reducers[str(layer)])
-        if self.grad_checkpointing and self.training:
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
+    def reducer_loss(self) -> Tensor | float:
+        """What the reducers ask for in the last forward pass, to be added to the loss in training; 0.0 if nothing."""
+        return torch.stack(self._losses).sum() if self._losses else 0.0
+
+    def trace(self, images: Tensor, *, sources: bool = False) -> list[Tokens]:
+        """The sequence that leaves each block in evaluation, prefix and CLR included, before any recovery.
+
+        Args:
+            images: (B, 3, S, S).
+            sources: with the weight of each original patch in each token, `Tokens.source` (B, N, P).
+        """
+        leaving: list[Tokens] = []
+        with evaluating(self):
+            self.forward_features(images, lambda passage: leaving.append(passage.leaving), sources=sources)
+        return leaving
 
     def tokens_after_block(self, images: Tensor) -> list[int]:
-        """Tokens that leave each block in evaluation, prefix and CLR included, before any recovery."""
-        counts: list[int] = []
-        with evaluating(self):
-            self.forward_features(images, observe=lambda _, leaving: counts.append(leaving.shape[1]))
-        return counts
+        """Valid tokens that leave each block in evaluation, prefix and CLR included, of the image with most of them."""
+        return [int(tokens.counts().max()) for tokens in self.trace(images)]
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that AdamW leaves undecayed besides 1-D ones (timm's convention)."""
@@ -143,16 +186,6 @@ class ReducedViT(VisionTransformer):
 
     get_intermediate_layers = prune_intermediate_layers = forward_intermediates
 
-
-def _reduce_in_block(block: nn.Module, reducer: nn.Module, x: Tensor) -> Tensor:
-    """timm's pre-norm block with the reducer between its two residuals, so that the MLP sees only what is kept."""
-    attended, cls_attention = attend(block.attn, block.norm1(x))
-    x = reducer(x + block.drop_path1(block.ls1(attended)), cls_attention)
-    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
-
-
-def _checked_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
-    layers = tuple(int(layer) for layer in layers)
-    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= depth:
-        raise ValueError(f"reduction_layers={list(layers)}: give ascending blocks from 0 to {depth - 1}, each once.")
-    return layers
+    def __getstate__(self) -> dict[str, Any]:
+        # The losses of the last forward pass belong to its graph, which can neither be copied nor pickled.
+        return {**super().__getstate__(), "_losses": ()}

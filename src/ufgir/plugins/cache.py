@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ufgir.tokens import Tokens
+
 
 @dataclass
 class CacheState:
@@ -17,7 +19,7 @@ class CacheState:
     """
 
     pooled: int
-    entries: list[Tensor] = field(default_factory=list)
+    entries: list[Tokens] = field(default_factory=list)
 
 
 class CrossLayerCache(nn.Module):
@@ -26,7 +28,6 @@ class CrossLayerCache(nn.Module):
     Args:
         cls_token: the backbone's class token (1, 1, C); the CLR tokens start as copies of it.
         recovery_layers: 0-indexed blocks after which the cache is emptied into the sequence.
-        prefix: number of leading CLS and register tokens.
         embed_position: whether the CLR tokens get rows of a position embedding (as CLS does in this backbone).
         num_clr: number of CLR tokens.
         gap: cache the mean token of each block.
@@ -41,7 +42,6 @@ class CrossLayerCache(nn.Module):
         self,
         cls_token: Tensor,
         recovery_layers: Collection[int],
-        prefix: int,
         embed_position: bool,
         *,
         num_clr: int = 1,
@@ -53,7 +53,6 @@ class CrossLayerCache(nn.Module):
         if num_clr < 0 or (num_clr == 0 and not gap):
             raise ValueError(f"cache: num_clr={num_clr} with gap={gap}; num_clr is at least 1, or 0 while gap is on.")
         self.recovery_layers = tuple(sorted(recovery_layers))
-        self.prefix = prefix
         self.num_clr = num_clr
         self.gap = gap
         self.pool_cls = pool_cls
@@ -62,34 +61,32 @@ class CrossLayerCache(nn.Module):
         position = torch.randn_like(self.clr) * 0.02 if num_clr and embed_position else None
         self.pos_embed = None if position is None else nn.Parameter(position)
 
-    def begin(self, x: Tensor) -> tuple[Tensor, CacheState]:
-        """Append the CLR tokens to the embedded tokens `x` (B, N, C): (B, N + num_clr, C), and an empty cache."""
-        patches_end = x.shape[1]
+    def begin(self, tokens: Tokens) -> tuple[Tokens, CacheState]:
+        """Append the CLR tokens to the embedded tokens (B, N, C): (B, N + num_clr, C), and an empty cache."""
+        patches_end = tokens.x.shape[1]
         if self.clr is not None:
             clr = self.clr if self.pos_embed is None else self.clr + self.pos_embed
-            x = torch.cat((x, clr.expand(x.shape[0], -1, -1)), dim=1)
-        return x, CacheState(pooled=x.shape[1] if self.pool_clr else patches_end)
+            tokens = tokens.append(_without_source(clr.expand(tokens.x.shape[0], -1, -1), tokens.source))
+        return tokens, CacheState(pooled=tokens.x.shape[1] if self.pool_clr else patches_end)
 
-    def after_block(self, layer: int, x: Tensor, state: CacheState) -> Tensor:
-        """Return the cached tokens to `x` (B, N, C) if `layer` is a recovery layer, then cache a summary of it."""
+    def after_block(self, layer: int, tokens: Tokens, state: CacheState) -> Tokens:
+        """Return the cached tokens to the sequence if `layer` is a recovery layer, then cache a summary of it."""
         if layer in self.recovery_layers and state.entries:
-            state.pooled = x.shape[1]
-            x = torch.cat((x, *state.entries), dim=1)
+            state.pooled = tokens.x.shape[1]
+            tokens = tokens.append(*state.entries)
             state.entries.clear()
         if layer < self.recovery_layers[-1]:
             if self.gap:
-                state.entries.append(self._mean(x, state.pooled))
+                state.entries.append(tokens.mean(state.pooled, with_cls=self.pool_cls))
             if self.num_clr:
                 # After a recovery the last tokens are the newest cached copies: from here on they are the CLR.
-                state.entries.append(x[:, -self.num_clr :])
-        return x
-
-    def _mean(self, x: Tensor, pooled: int) -> Tensor:
-        """Mean token (B, 1, C) of the first `pooled` tokens; registers never count, CLS only with `pool_cls`."""
-        tokens = x[:, self.prefix : pooled]
-        if self.pool_cls:
-            tokens = torch.cat((x[:, :1], tokens), dim=1)
-        return tokens.mean(dim=1, keepdim=True)
+                state.entries.append(tokens.last(self.num_clr))
+        return tokens
 
     def extra_repr(self) -> str:
         return f"recovery_layers={self.recovery_layers}, num_clr={self.num_clr}, gap={self.gap}"
+
+
+def _without_source(x: Tensor, source: Tensor | None) -> Tokens:
+    """Tokens (B, N, C) that come from no patch."""
+    return Tokens(x, 0, source=None if source is None else source.new_zeros(*x.shape[:2], source.shape[2]))

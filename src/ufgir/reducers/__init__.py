@@ -1,10 +1,49 @@
-"""Token reducers: one file each, pure tensor algorithms that know nothing of a model."""
+"""Token reducers: one file each, pure tensor algorithms that know nothing of a model.
 
-from ufgir.reducers.base import Reducer
-from ufgir.reducers.evit import EViT
-from ufgir.reducers.topk import TopK
+A file is all that it takes: `reducers/<name>.py` with one subclass of `Reducer`, and `conf/reducer/<name>.yaml` beside
+it for the command line. Both may also lie in a folder of `UFGIR_PATH`, outside of this package.
+"""
 
-# `conf/reducer/<name>.yaml` <-> `reducers/<name>.py`; `none` is keep rate 1 at every layer and needs no code.
-REDUCERS: dict[str, type[Reducer]] = {"evit": EViT, "topk": TopK}
+import importlib
+import pkgutil
+from functools import cache
 
-__all__ = ["REDUCERS", "EViT", "Reducer", "TopK"]
+from ufgir.errors import UserError
+from ufgir.reducers.base import BlockAttention, Reducer, relative_budget
+from ufgir.resources import user_folders
+
+__path__ += [str(folder / "reducers") for folder in user_folders()]
+
+
+@cache
+def reducer_names() -> tuple[str, ...]:
+    """All reducers: the names of the files. `none` is not among them: it reduces nothing and has no code."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"))
+
+
+@cache
+def find_reducer(name: str) -> type[Reducer]:
+    """The class in `reducers/<name>.py`.
+
+    Raises:
+        ValueError: there is no such file.
+        UserError: the file cannot be imported, or has not exactly one reducer.
+    """
+    if name not in reducer_names():
+        raise ValueError(f"reducer={name!r} is not one of none, {', '.join(reducer_names())}.")
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except Exception as error:  # a file of the user's own may fail in any way
+        raise UserError(f"reducer={name}: its file cannot be imported ({type(error).__name__}: {error}).") from error
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Reducer) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        names = ", ".join(kind.__name__ for kind in found) or "none"
+        raise UserError(f"reducer={name}: {module.__file__} must have exactly one subclass of Reducer; found {names}.")
+    return found[0]
+
+
+__all__ = ["BlockAttention", "Reducer", "find_reducer", "reducer_names", "relative_budget"]

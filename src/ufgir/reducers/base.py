@@ -1,50 +1,63 @@
-"""What a token reducer is: one module per reduction layer that turns N tokens into fewer."""
+"""What a token reducer is: one module for each reduction layer that turns a sequence into a shorter one."""
 
 import math
+from typing import Protocol
 
-import torch
 from torch import Tensor, nn
+
+from ufgir.tokens import Keep, Stage, Tokens
+
+
+class BlockAttention(Protocol):
+    """What a reducer may ask of the self-attention of its block.
+
+    Attributes:
+        keys: (B, H, N, D).
+        values: (B, H, N, D).
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def class_row(self) -> Tensor:
+        """Attention of the class token to every token, softmaxed for each head (B, H, N)."""
 
 
 class Reducer(nn.Module):
-    """Reduces tokens inside one block, after the attention residual and before the MLP.
+    """Shortens the sequence at one layer. A reducer overrides `keeps` and one of the three places to act.
 
     Args:
-        keep_rate: share of the non-prefix tokens that go on, in (0, 1).
-        prefix: number of leading tokens (CLS and registers) that are neither counted nor dropped.
+        stage: where it acts: rates, patches and width.
     """
 
-    def __init__(self, keep_rate: float, prefix: int) -> None:
+    def __init__(self, stage: Stage) -> None:
         super().__init__()
-        self.keep_rate = keep_rate
-        self.prefix = prefix
+        self.stage = stage
 
-    def forward(self, x: Tensor, cls_attention: Tensor) -> Tensor:
-        """Shorten the sequence.
-
-        Args:
-            x: tokens (B, N, C).
-            cls_attention: attention of the class token to every token, softmaxed and averaged over heads (B, N).
-
-        Returns:
-            Tokens (B, M, C) with M <= N; the prefix stays in front.
-        """
+    def keeps(self, tokens: int) -> int:
+        """How many tokens go on of a body of `tokens` (at most, where images keep different numbers)."""
         raise NotImplementedError
 
-    def budget(self, tokens: int) -> int:
-        """How many of `tokens` non-prefix tokens are kept: ceil(keep_rate * tokens), at least 1."""
-        return max(1, math.ceil(self.keep_rate * tokens))
+    def before_block(self, tokens: Tokens) -> Tokens:
+        """Act on the tokens that enter the block."""
+        return tokens
 
-    def most_attended(self, cls_attention: Tensor) -> Tensor | None:
-        """Positions (B, K) of the kept tokens, by descending `cls_attention` (B, N); None if the budget keeps all."""
-        scores = cls_attention[:, self.prefix :]
-        keep = self.budget(scores.shape[1])
-        return None if keep >= scores.shape[1] else torch.topk(scores, keep, dim=1).indices + self.prefix
+    def choose_queries(self, tokens: Tokens, attention: BlockAttention) -> Keep | None:
+        """Choose the tokens whose rows of the attention are computed and go on; None: all."""
+        return None
+
+    def after_attention(self, tokens: Tokens, attention: BlockAttention) -> Tokens:
+        """Act on the tokens between the attention's residual and the MLP."""
+        return tokens
+
+    def caution(self) -> str | None:
+        """Why the keep rates are out of this reducer's reach, and what to do instead; None if they are not."""
+        return None
 
     def extra_repr(self) -> str:
-        return f"keep_rate={self.keep_rate}, prefix={self.prefix}"
+        return f"keep_rate={self.stage.keep_rate}"
 
 
-def gather_tokens(x: Tensor, index: Tensor) -> Tensor:
-    """Tokens of `x` (B, N, C) at `index` (B, K), in that order: (B, K, C)."""
-    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+def relative_budget(tokens: int, keep_rate: float) -> int:
+    """ceil(keep_rate * tokens), at least 1."""
+    return max(1, math.ceil(keep_rate * tokens))

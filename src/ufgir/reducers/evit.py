@@ -1,23 +1,27 @@
 """EViT, "Not All Patches are What You Need" (Liang et al., ICLR 2022): Top-K and one token fused from the rest."""
 
 import torch
-from torch import Tensor
 
-from ufgir.reducers.base import Reducer, gather_tokens
+from ufgir.reducers.base import BlockAttention
+from ufgir.reducers.topk import TopK, class_attention
+from ufgir.tokens import KeepAndFuse, Tokens
 
 
-class EViT(Reducer):
-    """Keeps ceil(keep_rate * n) of the n non-prefix tokens and appends ONE token fused from the dropped ones.
+class EViT(TopK):
+    """Keeps ceil(keep_rate * n) of the n tokens and appends ONE token fused from the dropped ones.
 
     The fused token is the sum of the dropped tokens, each times its attention from CLS. The weights are not
     normalised, as in the reference. When the budget keeps everything there is no fused token.
     """
 
-    def forward(self, x: Tensor, cls_attention: Tensor) -> Tensor:
-        kept = self.most_attended(cls_attention)  # (B, K)
-        if kept is None:
-            return x
+    def keeps(self, tokens: int) -> int:
+        return min(tokens, super().keeps(tokens) + 1)
+
+    def after_attention(self, tokens: Tokens, attention: BlockAttention) -> Tokens:
+        scores = class_attention(tokens, attention)  # (B, n)
+        count = TopK.keeps(self, scores.shape[1])
+        if count == scores.shape[1]:
+            return tokens
+        kept = torch.topk(scores, count, dim=1).indices
         # Zero weight for what is kept: one product then fuses the dropped tokens without gathering them.
-        weights = cls_attention.scatter(1, kept, 0.0)[:, None, self.prefix :]  # (B, 1, n)
-        fused = weights.to(x.dtype) @ x[:, self.prefix :]  # (B, 1, C)
-        return torch.cat((x[:, : self.prefix], gather_tokens(x, kept), fused), dim=1)
+        return tokens.assign(KeepAndFuse(kept, scores.scatter(1, kept, 0.0).unsqueeze(1)))

@@ -25,7 +25,7 @@ def build_model(config: Mapping[str, Any], num_classes: int, *, with_weights: bo
         pretrained=with_weights and backbone["pretrained"],
         checkpoint=backbone["checkpoint"] if with_weights else None,
         backbone_kwargs=backbone["kwargs"],
-        reducer=config["reducer"]["name"],
+        reducer={name: value for name, value in config["reducer"].items() if name != "keep_rate"},
         keep_rate=config["keep_rate"],
         reduction_layers=config["reduction_layers"],
         cache=plugins["cache"],
@@ -37,9 +37,7 @@ def build_module(config: Mapping[str, Any], model: ReducedViT) -> ClassifierModu
     """The LightningModule around `model`."""
     if config["trainer"]["compile"]:
         model.compile()
-    return ClassifierModule(
-        model, model.num_classes, config["optim"], config["trainer"]["max_epochs"], config["seed"]
-    )
+    return ClassifierModule(model, model.num_classes, config["optim"], config["trainer"]["max_epochs"], config["seed"])
 
 
 def build_data(config: Mapping[str, Any], source: Source) -> UFGIRData:

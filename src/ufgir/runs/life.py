@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ufgir.config.machine import processes, uses_cuda
-from ufgir.cost import count_macs
+from ufgir.cost import count_macs, example_image
 from ufgir.data import Source
 from ufgir.models import ReducedViT
 from ufgir.runs.announce import announce_start
@@ -79,11 +79,10 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
 
 def measure(model: ReducedViT, image_size: int) -> dict[str, Any]:
     """`gmacs`, `params_m` and `tokens` (after each block, one image)."""
-    image = torch.zeros(1, 3, image_size, image_size)
     return {
         "gmacs": round(count_macs(model, image_size) / 1e9, 4),
         "params_m": round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 4),
-        "tokens": model.tokens_after_block(image),
+        "tokens": model.tokens_after_block(example_image(image_size)),
     }
 
 

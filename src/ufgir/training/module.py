@@ -57,10 +57,10 @@ class ClassifierModule(L.LightningModule):
         torch.manual_seed(int(stream.generate_state(1)[0]))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Mean cross-entropy of the batch."""
+        """Mean cross-entropy of the batch, and what the reducers ask for besides."""
         images, targets = batch
         logits = self.model(images)
-        loss = F.cross_entropy(logits, targets)
+        loss = F.cross_entropy(logits, targets) + self.model.reducer_loss()
         self.train_loss.update(loss.detach(), weight=len(targets))
         self.train_metrics.update(logits.detach(), targets)
         return loss

@@ -1,0 +1,68 @@
+"""ATS, "Adaptive Token Sampling" (Fayyaz et al., ECCV 2022): rows of the attention are sampled by their weight."""
+
+import torch
+from torch import Tensor
+
+from ufgir.reducers.base import BlockAttention, Reducer
+from ufgir.tokens import Keep, Tokens, at_least_float32
+
+
+class ATS(Reducer):
+    """Samples at most K = max(1, int(P * keep_rate^(s+1))) + 1 tokens, CLS included, by inverse transform.
+
+    The score of a token is its attention from CLS times the norm of its value, summed over heads. Fixed points on the
+    cumulative sum of the scores pick tokens; a token that is picked twice goes on once, so images keep different
+    numbers. Only the chosen rows of the attention are computed.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.budget = max(1, self.stage.aim()) + 1
+        self.picks = len(sample_points(self.budget))
+
+    def keeps(self, tokens: int) -> int:
+        return min(tokens, self.picks)
+
+    def choose_queries(self, tokens: Tokens, attention: BlockAttention) -> Keep:
+        prefix = tokens.prefix
+        row = at_least_float32(attention.class_row()[..., prefix:])  # (B, H, n)
+        scores = (row * attention.values[:, :, prefix:].norm(dim=-1)).sum(dim=1)  # (B, n)
+        valid = None if tokens.valid is None else tokens.valid[:, prefix:]
+        chosen = sample(scores.detach(), sample_points(self.budget, scores.device), valid)
+        return first_chosen(chosen, self.keeps(scores.shape[1]))
+
+
+def sample_points(budget: int, device: torch.device | None = None) -> Tensor:
+    """Points in (0, 1), `budget` - 1 of them or, where rounding includes the end, `budget`."""
+    return torch.arange(1 / (2 * budget), (2 * budget - 1) / (2 * budget), 1 / budget, device=device)
+
+
+def sample(scores: Tensor, points: Tensor, valid: Tensor | None) -> Tensor:
+    """Inverse transform sampling at fixed points.
+
+    Args:
+        scores: (B, n), at least 0.
+        points: (K,), in (0, 1).
+        valid: tokens that may be picked (B, n); None: all.
+
+    Returns:
+        1 for each token that is picked, else 0 (B, n).
+    """
+    if valid is not None:
+        scores = scores * valid
+    cumulative = (scores / (scores.sum(dim=1, keepdim=True) + 1e-6)).cumsum(dim=1)  # (B, n)
+    distance = (cumulative.unsqueeze(1) - points[:, None]).abs()  # (B, K, n)
+    if valid is not None:
+        distance = distance.masked_fill(~valid.unsqueeze(1), torch.inf)
+    picked = distance.argmin(dim=2)  # (B, K)
+    return torch.zeros_like(scores, dtype=torch.long).scatter(1, picked, 1)
+
+
+def first_chosen(chosen: Tensor, budget: int) -> Keep:
+    """The tokens marked in `chosen` (B, n) by position, padded to the longest image or to `budget`."""
+    counts = chosen.sum(dim=1)  # (B,)
+    # On CUDA to look at the counts would stop the queue, and a compiled graph needs fixed shapes.
+    is_static = chosen.is_cuda or torch.compiler.is_compiling()
+    length = budget if is_static else int(counts.max())
+    index = chosen.argsort(dim=1, descending=True, stable=True)[:, :length]  # chosen ones first, by position
+    return Keep(index, torch.arange(length, device=chosen.device) < counts.unsqueeze(1))
