@@ -16,10 +16,11 @@ from ufgir.evaluate import evaluate
 from ufgir.runs.build import build_model
 from ufgir.training.checkpoint import load_weights
 
-AVAILABLE = ("none", "topk", "evit")
-REPLAYED = [f"{reducer}-cache-cla" for reducer in AVAILABLE] + [
-    "none-nocache-linear", "evit-nocache-cla", "topk-cache-linear", "evit-cache-ifa", "evit-deit3-96px",
-]  # fmt: skip
+REPLAYED = (
+    "none-nocache-linear", "none-cache-cla", "topk-cache-linear", "evit-nocache-cla", "evit-cache-ifa",
+    "evit-deit3-96px", "tome-cache-cla", "dyvit-cache-cla", "ats-cache-linear", "dpcknn-cache-cla", "sit-cache-cla",
+    "patchmerger-nocache-linear",
+)  # fmt: skip
 RUN_NAME = "cotton_evit_deit_tiny_patch16_224.fb_in1k_0.5_cla_clc_1_30"
 
 

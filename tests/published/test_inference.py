@@ -7,7 +7,8 @@ import torch
 
 from authors_files import CASES, settings, shapes_of
 from ufgir.errors import UserError
-from ufgir.published import Fact, Published, infer
+from ufgir.models import create_model, describe
+from ufgir.published import Fact, Published, convert, infer
 from ufgir.published.budgets import budgets_of, rate_of
 from ufgir.published.names import model_facts, name_facts, run_facts
 from ufgir.published.shapes import outline_of
@@ -62,6 +63,7 @@ RUNS = {
 def test_names_of_runs(name, facts):
     keys = ("backbone", "reducer", "keep_rate", "plugins.head.name", "plugins.cache", "dataset")
     found = run_facts(name)
+    assert describe(found["backbone"]).depth == 12
     assert tuple(found.get(key) for key in keys) == facts
     assert name_facts(Path(f"{name}.pth"))["backbone"] == Fact(facts[0], "file name")
     assert name_facts(Path(name) / "best_checkpoint.pth")["reducer"] == Fact(facts[1], "folder name")
@@ -109,6 +111,9 @@ def test_the_shapes_count_more_than_the_settings():
     assert values["reducer"] == "evit"
     text = "\n".join(remarks)
     assert "image_size=64 (shapes of the weights) counts, not 224 (args.input_size)." in text
+    values, _, remarks = understood("none-nocache-linear", ifa_head=True)
+    assert values["plugins.head.name"] == "linear" and "plugins.head.multiplier" not in values
+    assert remarks == ["plugins.head.name=linear (shapes of the weights) counts, not cla (args.ifa_head)."]
     for part in ("not 80 (args.num_classes)", "not 3 (args.num_clr)", "not 0.25 (file name)", "not topk (file name)"):
         assert part in text
 
@@ -167,6 +172,7 @@ def test_missing_facts_are_asked_for_by_their_words():
         ({"clc": False}, "has CLR tokens, but args.clc is false"),
         ({"reduction_loc": [3, 6]}, "reduction_layers=[3,6] (args.reduction_loc) cannot be those of x.pth"),
         ({"keep_rate": []}, "does not tell its keep rate"),
+        ({"model": "sit_deit_tiny_patch16_224"}, "have no entry of it, such as cluster_layers.0.weight.3.weight"),
     ],
 )
 def test_settings_that_cannot_be(changes, part):
@@ -188,11 +194,57 @@ def test_numbers_of_tokens_in_the_weights_tell_the_rate():
     assert rate_of((100, 3, 2), 196) is None
 
 
+def test_the_rate_is_that_of_the_weights():
+    values, sources, remarks = understood("sit-cache-cla", keep_rate=[0.25])
+    assert values["keep_rate"] == 0.5
+    assert sources["keep_rate"] == "shapes of the weights, which keep 8, 4, 2 tokens"
+    assert remarks == ["args.keep_rate: 0.25 would keep 4, 1, 1 tokens."]
+    assert understood("patchmerger-cache-cla", keep_rate=[])[0]["keep_rate"] == 0.5
+    message = refusal("sit-cache-cla", words="keep_rate=0.25")
+    assert "keep_rate: the weights keep 8, 4, 2 of 16 patches. Give keep_rate=0.5." in message
+
+
+def test_lists_that_are_no_rates():
+    """Their ATS, DynamicViT and clusterings take a list as counts or as shares of all tokens."""
+    message = refusal("ats-cache-cla", keep_rate=[0.7, 0.5, 0.3])
+    assert "does not tell its keep rate (args.keep_rate: 0.7, 0.5, 0.3 are counts or shares of all tokens" in message
+    values, _, remarks = understood("ats-cache-cla", "keep_rate=[0.7,0.5,0.3]", keep_rate=[12, 8, 4])
+    assert values["keep_rate"] == [0.7, 0.5, 0.3] and remarks == []
+    assert understood(keep_rate=[0.7, 0.5, 0.3])[0]["keep_rate"] == [0.7, 0.5, 0.3]
+
+
+def test_options_that_would_change_the_logits_are_refused():
+    assert understood("dpcknn-cache-cla", k_neighbors=5, equal_weight=False)[0]["reducer"] == "dpcknn"
+    message = refusal("dpcknn-cache-cla", k_neighbors=7, equal_weight=True)
+    assert "k_neighbors=7 in the settings of x.pth: DPC-KNN has only k_neighbors=5 here" in message
+    assert "equal_weight=True" in message
+
+
 @pytest.mark.parametrize("reducer", ["sit", "patchmerger", "dyvit", "dpcknn"])
 def test_reducers_with_weights_show_in_the_shapes(reducer):
     outline = outline_of(shapes_of(CASES[f"{reducer}-cache-cla"]))
     assert (outline.reducer, outline.stages) == (reducer, 3)
     assert outline.budgets == ((8, 4, 2) if reducer in ("sit", "patchmerger") else ())
+
+
+@pytest.mark.parametrize("backbone", ["vit_base_patch16_clip_224.laion2b", "vit_base_patch16_224_miil.in21k"])
+def test_backbones_of_a_structure_of_their_own_at_full_size(backbone):
+    """448 pixels, EViT at 0.1, CLCA; a norm before the blocks, or no bias in the attention."""
+    model = create_model(backbone, num_classes=80, img_size=448, reducer="evit", keep_rate=0.1, cache=True, head="cla")
+    theirs = {name: value for name, value in model.state_dict().items() if not name.startswith(("cache.", "head."))}
+    theirs |= {f"ifa_head.0.{name}": value for name, value in model.head.state_dict().items()}
+    theirs |= {"clr": model.cache.clr, "head.weight": torch.empty(1000, 768)}
+    if model.cache.pos_embed is not None:
+        theirs["pos_embed"] = torch.cat((model.pos_embed, model.cache.pos_embed), dim=1)
+    published = Published(Path(f"cotton_evit_{backbone}_0.1_cla_clc_1_30.pth"), theirs, "", {}, ())
+    outline = outline_of({name: tuple(value.shape) for name, value in theirs.items()})
+    facts, remarks = infer(published, outline, {})
+    conversion = convert(theirs, facts)
+    assert remarks == [] and conversion.config["backbone"]["name"] == backbone
+    assert (conversion.config["image_size"], conversion.config["keep_rate"]) == (448, 0.1)
+    ours = conversion.model.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in model.state_dict().items())
+    assert [name for name, ours in conversion.origins.items() if not ours] == ["head.weight"]
 
 
 def test_shapes_of_something_else():

@@ -53,7 +53,7 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, place, by, z
     hostile.target.rmdir()  # so it runs where it is let
     message = refusal(file)
     assert not hostile.target.exists()
-    assert f"was refused: it names {'posix.mkdir' if by == 'mkdir' else 'exec'}, which" in message
+    assert "was refused: it names " in message and f"{by}, which loading it in the usual way would run" in message
     assert "Nothing in it was executed." in message
 
 
@@ -73,12 +73,13 @@ def test_settings_of_every_plain_kind_are_read(tmp_path):
     values = {
         "Model": "evit_x", "rate": np.float64(0.5), "count": np.int64(3), "out": Path("results/x"),
         "device": torch.device("cpu"), "betas": (0.9, 0.999), "nested": types.SimpleNamespace(depth=12), "none": None,
+        "weights": torch.ones(3), 5: "five",
     }  # fmt: skip
-    published = read_published(saved({"model": WEIGHTS, "config": argparse.Namespace(**values)}, tmp_path / "x.pth"))
+    published = read_published(saved({"model": WEIGHTS, "config": values}, tmp_path / "x.pth"))
     assert published.section == "config"
     assert published.settings == {
         "model": "evit_x", "rate": 0.5, "count": 3, "out": "results/x", "device": "cpu", "betas": [0.9, 0.999],
-        "nested.depth": 12, "none": None,
+        "nested.depth": 12, "none": None, "weights": None, "5": "five",
     }  # fmt: skip
 
 

@@ -1,18 +1,16 @@
 """Keep rates and the numbers of tokens that they keep, for reducers whose weights have these numbers in their shape."""
 
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
+
+from ufgir.tokens import Stage
 
 ROUND_FIRST = sorted((number / 1000 for number in range(1, 1001)), key=lambda rate: len(f"{rate:g}"))
 
 
 def budgets_of(keep_rate: float | Sequence[float], patches: int, stages: int) -> tuple[int, ...]:
-    """Tokens kept after each stage: the share of the image's patches that is left, at least one."""
+    """Tokens kept after each stage, at least one."""
     rates = list(keep_rate) if isinstance(keep_rate, Sequence) else [keep_rate] * stages
-    if len(set(rates)) == 1:  # as a power and not as a product, whose last digit may round the other way
-        return tuple(max(1, int(patches * rates[0] ** (stage + 1))) for stage in range(stages))
-    return tuple(max(1, int(patches * share)) for share in accumulate(rates, mul))
+    return tuple(max(1, Stage(index, rates, patches, dim=0).aim()) for index in range(len(rates)))
 
 
 def rate_of(budgets: tuple[int, ...], patches: int) -> float | None:

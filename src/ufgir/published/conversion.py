@@ -53,9 +53,11 @@ def convert(state_dict: Mapping[str, Tensor], facts: Facts) -> Conversion:
     double = any(value.dtype == torch.float64 for value in state_dict.values())
     config = _configured(facts, "64-true" if double else "32-true")
     classes = int(facts["classes"].value)
-    with torch.device("meta"):  # nothing is drawn at random: every parameter comes from the file
-        model = build_model(config, classes, with_weights=False)
-    converted = convert_authors_state_dict(state_dict, model)
+    model = build_model(config, classes, with_weights=False)
+    try:
+        converted = convert_authors_state_dict(state_dict, model)
+    except UserError as error:
+        raise UserError(f"{error} Where it was taken for another model than it is, say so by backbone=, reducer= or plugins=.") from error
     dtype = torch.float64 if double else torch.float32
     owned = {
         name: value.to(dtype if value.is_floating_point() else value.dtype, copy=True)

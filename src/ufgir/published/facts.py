@@ -5,8 +5,7 @@ from functools import cache
 
 from omegaconf import OmegaConf
 
-from ufgir.config.rules import choices
-from ufgir.resources import conf_dir
+from ufgir.resources import group_files
 
 
 @dataclass(frozen=True)
@@ -28,5 +27,5 @@ Facts = dict[str, Fact]  # by the setting's name in our config, such as `keep_ra
 @cache
 def plugin_choices() -> dict[str, tuple[str, bool]]:
     """The choices `plugins=...` of our config -> their head, and whether they have the cache."""
-    configs = {name: OmegaConf.load(conf_dir() / "plugins" / f"{name}.yaml") for name in choices("plugins")}
+    configs = {file.stem: OmegaConf.load(file) for file in group_files("plugins")}
     return {name: (config.head.name, bool(config.cache)) for name, config in configs.items()}

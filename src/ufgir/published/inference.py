@@ -17,6 +17,7 @@ from ufgir.published.shapes import SHAPES, SIGNS, Outline, shape_facts
 
 PAPERS_LAYERS = [3, 6, 9]
 ASSUMED = "assumed, as in the paper"
+OF_DPCKNN = {"k_neighbors": 5, "equal_weight": False}  # options of theirs -> the only values that ours has
 LISTS_OF_RATES = ("topk", "evit")  # for the others, a list of theirs holds counts, or shares of all tokens
 
 
@@ -49,6 +50,7 @@ class _Inference:
 
     def __init__(self, published: Published, outline: Outline, words: Facts) -> None:
         self.path, self.outline, self.words = published.path, outline, words
+        self.recorded = published.settings
         self.told, remarks = setting_facts(published)
         self.remarks = list(remarks)
         self.faults: list[str] = []
@@ -74,9 +76,12 @@ class _Inference:
 
     def settle(self) -> None:
         """Check the facts against the shapes and against each other, and fill in what may be assumed."""
+        if self.outline.multiplier is None:
+            self.facts.pop("plugins.head.multiplier", None)  # of a head that the weights do not have
         self._settle_backbone()
         self._settle_cache()
         self._settle_reducer()
+        self._settle_dpcknn()
         if "reducer" in self.facts:
             self._settle_layers()
             self._settle_rate()
@@ -143,6 +148,15 @@ class _Inference:
                 f"{SIGNS[fact.value][0].format(0)}. Give the right one, reducer={listed(known)}."
             )
 
+    def _settle_dpcknn(self) -> None:
+        if "reducer" in self.facts and self.facts["reducer"].value == "dpcknn":
+            for option, value in OF_DPCKNN.items():
+                if self.recorded.get(option, value) not in (value, None):
+                    self.faults.append(
+                        f"{option}={_shown(self.recorded[option])} in the settings of {self.path}: DPC-KNN has only "
+                        f"{option}={_shown(value)} here, so its logits would be others."
+                    )
+
     def _settle_layers(self) -> None:
         if self.facts["reducer"].value == "none" and "reduction_layers" not in self.words:
             # Their unreduced model, alone, takes no notice of the option.
@@ -164,18 +178,18 @@ class _Inference:
 
     def _settle_rate(self) -> None:
         reducer, fact = self.facts["reducer"].value, self.facts.get("keep_rate")
-        said = "keep_rate" in self.words
+        said, why = "keep_rate" in self.words, ""
         if reducer == "none" and not said:
             self.facts.pop("keep_rate", None)
             return
         if fact is not None and isinstance(fact.value, list) and reducer not in LISTS_OF_RATES and not said:
-            self.remarks.append(f"{fact.source}: {_shown(fact.value)} are no keep rates of {reducer}; passed over.")
+            why = f" ({fact.source}: {_shown(fact.value)} are counts or shares of all tokens, for {reducer})"
             del self.facts["keep_rate"]
             fact = None
         if self.outline.budgets and self.outline.side:
             self._settle_rate_by_budgets(fact)
         elif fact is None:
-            self._miss("keep rate", "keep_rate=RATE, the share of the tokens kept at each reduction layer")
+            self._miss(f"keep rate{why}", "keep_rate=RATE, the share of the tokens kept at each reduction layer")
 
     def _settle_rate_by_budgets(self, fact: Fact | None) -> None:
         """Some reducers' weights have the number of tokens kept in their shapes, and with it nearly the rate."""
@@ -187,8 +201,8 @@ class _Inference:
             self.remarks.append(f"{fact.source}: {_shown(fact.value)} would keep {_shown(expected)} tokens.")
         rate = rate_of(budgets, patches)
         if rate is None or "keep_rate" in self.words:
-            right = "" if rate is None else f" Those of keep_rate={rate:g} do."
-            self.faults.append(f"keep_rate: the weights keep {_shown(budgets)} of {patches} patches.{right}")
+            right = "keep_rate=[...], a rate for each stage, that does so" if rate is None else f"keep_rate={rate:g}"
+            self.faults.append(f"keep_rate: the weights keep {_shown(budgets)} of {patches} patches. Give {right}.")
         else:
             self.facts["keep_rate"] = Fact(rate, f"{SHAPES}, which keep {_shown(budgets)} tokens")
 

@@ -3,6 +3,7 @@
 import argparse
 import re
 import types
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ def read_published(path: Path) -> Published:
 
 def _load(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(READABLE):
+        with torch.serialization.safe_globals(READABLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # which then fails, or does not
             # Mapped, the optimiser's states, two thirds of a file, are never read.
             return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not a checkpoint, or holds code
@@ -138,8 +140,11 @@ def _flat(node: object, prefix: str = "") -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
+    """A value as text, number or list of such; None where it is something else."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, PurePath | torch.device) else value
+    if isinstance(value, PurePath | torch.device):
+        return str(value)
+    return value if isinstance(value, str | int | float) else None
