@@ -1,25 +1,23 @@
 """`python -m ufgir.train KEY=VALUE ...`: train, test and cost one run, or several with --multirun."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from ufgir.cli import DONE, FAILED, run_command
-from ufgir.config import compose_run
+from ufgir.config import jobs_of
 from ufgir.errors import RunFailed, UserError
 from ufgir.resources import conf_dir, search_path
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
 
+MULTIRUN = ("-m", "--multirun")
 HYDRA_FLAGS = (
-    "-m", "--multirun", "-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "--resolve", "-p", "--package",
+    *MULTIRUN, "-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "--resolve", "-p", "--package",
     "--version", "-sc", "--shell-completion",
 )  # fmt: skip
 
@@ -29,7 +27,7 @@ def train(words: Sequence[str]) -> int:
     if not any(word.split("=", 1)[0] in HYDRA_FLAGS for word in words):
         start_run(plan_run(words))
         return DONE
-    if "-m" in words or "--multirun" in words:
+    if set(MULTIRUN) & set(words):
         refuse_faulty_jobs([word for word in words if not word.startswith("-")])
     return train_with_hydra()
 
@@ -48,25 +46,6 @@ def refuse_faulty_jobs(words: Sequence[str]) -> None:
             faults.update(dict.fromkeys(error.faults))
     if faults:
         raise UserError(*faults)
-
-
-def jobs_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The words of each job: every combination of the values that words such as `seed=1,10` list.
-
-    Raises:
-        UserError: words that are not of Hydra's form.
-    """
-    try:
-        overrides = OverridesParser.create().parse_overrides(list(words))
-    except HydraException:
-        raise UserError(*compose_run(words)[1]) from None
-    values = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [override.input_line]
-        for override in overrides
-    ]
-    return product(*values)
 
 
 def train_with_hydra() -> int:
@@ -90,11 +69,18 @@ def train_with_hydra() -> int:
             failed.append(" ".join(words))
             print(f"failed: {failed[-1]}\n{error}", file=sys.stderr)
 
-    sys.argv += search_path()
+    sys.argv[1:] = for_hydra(sys.argv[1:])
     job()
     if failed:
         print(f"{len(failed)} failed:", *failed, sep="\n  ", file=sys.stderr)
     return FAILED if failed else DONE
+
+
+def for_hydra(words: Sequence[str]) -> list[str]:
+    """The words with the user's own folders, and in an order that Hydra can read: it takes overrides in one piece."""
+    words = sorted(words, key=lambda word: word not in MULTIRUN)
+    first = next((index for index, word in enumerate(words) if "=" in word and not word.startswith("-")), len(words))
+    return [*words[:first], *search_path(), *words[first:]]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import timm
 import torch
 
 import ufgir
-from ufgir.errors import UserError
+from ufgir.config import compose_run, resolve
+from ufgir.errors import UfgirWarning, UserError
 from ufgir.models import ReducedViT
+from ufgir.runs.build import build_model
 
 MICRO = {"backbone": "micro", "num_classes": 5, "img_size": 32}
 PLUGINS = {
@@ -151,3 +153,19 @@ def test_the_authors_entries_that_do_not_fit_are_all_named():
         ufgir.convert_authors_state_dict(entries, model)
     for part in ("cache.clr: missing", "score_predictor.0.weight: the model has no", "head.weight: shape (7, 192)"):
         assert part in str(caught.value)
+
+
+def test_tome_warns_where_it_cannot_merge_as_much_as_asked():
+    with pytest.warns(UfgirWarning, match="of 196 patches 98, 80, 79 are left .* asks for 19, 1, 1. Merge at more"):
+        model = ufgir.create_model("deit_t", num_classes=5, reducer="tome", keep_rate=0.1)
+    counts = model.tokens_after_block(images(1, 224))
+    assert [counts[layer] - 1 for layer in (3, 6, 9)] == [98, 80, 79]
+
+
+def test_the_papers_tome_at_a_quarter_of_the_tokens():
+    config, faults = compose_run(["experiment=tome_025", "backbone=deit_t", "backbone.pretrained=false"])
+    assert not faults
+    model = build_model(resolve(config), num_classes=5)  # warnings are errors: this one has none
+    assert model.collected_layers == (2, 3, 5, 6, 8, 9, 11)
+    counts = model.tokens_after_block(images(1, 224))
+    assert model.cache is not None and counts[:4] == [198, 198, 100, 55]

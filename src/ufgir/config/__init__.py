@@ -2,6 +2,7 @@
 
 from ufgir.config.compose import compose_run
 from ufgir.config.identity import file_digest, run_hash, slug, tables_digest
+from ufgir.config.jobs import jobs_of
 from ufgir.config.machine import machine_faults, processes
 from ufgir.config.messages import did_you_mean, nearest
 from ufgir.config.settings import resolve, save_config
@@ -10,6 +11,7 @@ __all__ = [
     "compose_run",
     "did_you_mean",
     "file_digest",
+    "jobs_of",
     "machine_faults",
     "nearest",
     "processes",

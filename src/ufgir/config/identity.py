@@ -48,7 +48,9 @@ def slug(config: dict) -> str:
     return "-".join(filter(None, parts))[:200]
 
 
-def run_hash(config: dict, tables_digest: str, checkpoint_digest: str | None = None) -> str:
+def run_hash(
+    config: dict, tables_digest: str, checkpoint_digest: str | None = None, code_digest: str | None = None
+) -> str:
     """Ten hexadecimal digits that change with anything that can change the numbers of a run.
 
     Every setting enters but those listed above, so that a new one cannot be forgotten.
@@ -57,6 +59,7 @@ def run_hash(config: dict, tables_digest: str, checkpoint_digest: str | None = N
         config: resolved settings.
         tables_digest: of the split tables, see `tables_digest`.
         checkpoint_digest: of the content of `backbone.checkpoint`, see `file_digest`; None without one.
+        code_digest: of the file of a reducer that is not this package's; None for one that is.
     """
     telling = deepcopy(config)
     for key in (*WITHOUT_EFFECT, *TOLD_ELSEWHERE):
@@ -68,6 +71,8 @@ def run_hash(config: dict, tables_digest: str, checkpoint_digest: str | None = N
     if checkpoint_digest is not None:
         telling["backbone"]["pretrained"] = False  # the file's weights come instead
     everything = {"config": telling, "tables": tables_digest, "checkpoint": checkpoint_digest}
+    if code_digest is not None:
+        everything["code"] = code_digest
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:10]
 
 

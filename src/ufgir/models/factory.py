@@ -87,7 +87,7 @@ def wrap(
         ValueError: an option out of its range.
     """
     if reason := backbones.unsupported(vit):
-        raise UserError(f"this model cannot be wrapped: {reason}. Give a plain timm ViT such as deit_small_patch16_224.")
+        raise UserError(f"this model cannot be wrapped: {reason}. Give a plain timm ViT such as deit_tiny_patch16_224.")
     vit = copy.deepcopy(vit)
     if img_size is not None and vit.patch_embed.img_size != (img_size, img_size):
         _resize(vit, img_size)

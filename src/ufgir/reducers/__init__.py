@@ -6,7 +6,9 @@ it for the command line. Both may also lie in a folder of `UFGIR_PATH`, outside 
 
 import importlib
 import pkgutil
+import sys
 from functools import cache
+from pathlib import Path
 
 from ufgir.errors import UserError
 from ufgir.reducers.base import BlockAttention, Reducer, relative_budget
@@ -46,4 +48,12 @@ def find_reducer(name: str) -> type[Reducer]:
     return found[0]
 
 
-__all__ = ["BlockAttention", "Reducer", "find_reducer", "reducer_names", "relative_budget"]
+def users_file(name: str) -> Path | None:
+    """The file of a reducer from a folder of `UFGIR_PATH`; None for those of this package."""
+    if name == "none":
+        return None
+    file = Path(sys.modules[find_reducer(name).__module__].__file__)
+    return None if file.parent == Path(__file__).parent else file
+
+
+__all__ = ["BlockAttention", "Reducer", "find_reducer", "reducer_names", "relative_budget", "users_file"]

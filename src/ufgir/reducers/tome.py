@@ -65,15 +65,14 @@ def match_pairs(keys: Tensor, merges: int) -> tuple[Tensor, int]:
         Groups (B, n), numbered `[unmerged A by position, B by position]`, and their number.
     """
     batch, tokens, _ = keys.shape
-    keys = F.normalize(keys, dim=-1, eps=0.0)
+    keys = F.normalize(keys, dim=-1)
     in_b, in_a = keys[:, ::2], keys[:, 1::2]
     similarity, partner = (in_a @ in_b.transpose(1, 2)).max(dim=-1)  # (B, n // 2) each
     best = similarity.argsort(dim=1, descending=True)
     merged = torch.zeros_like(partner).scatter(1, best[:, :merges], 1)  # (B, n // 2), 0 or 1
     unmerged = in_a.shape[1] - merges
     group_a = torch.where(merged.bool(), unmerged + partner, (1 - merged).cumsum(dim=1) - 1)
-    group_b = torch.arange(in_b.shape[1], device=keys.device).expand(batch, -1) + unmerged
-    group = torch.empty_like(group_a.new_empty(batch, tokens))
-    group = group.index_copy(1, torch.arange(1, tokens, 2, device=keys.device), group_a)
-    group = group.index_copy(1, torch.arange(0, tokens, 2, device=keys.device), group_b)
+    group = group_a.new_empty(batch, tokens)
+    group[:, 1::2] = group_a
+    group[:, ::2] = torch.arange(in_b.shape[1], device=keys.device) + unmerged
     return group, tokens - merges

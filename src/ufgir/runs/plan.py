@@ -8,6 +8,7 @@ from typing import Any
 from ufgir.config import compose_run, file_digest, machine_faults, processes, resolve, run_hash, slug, tables_digest
 from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
+from ufgir.reducers import users_file
 from ufgir.runs.folder import RunFolder
 
 
@@ -78,6 +79,7 @@ def _batch_faults(config: dict[str, Any], source: Source) -> list[str]:
 
 def _folder(config: dict[str, Any], source: Source) -> RunFolder:
     checkpoint = config["backbone"]["checkpoint"]
-    digest = file_digest(checkpoint) if checkpoint else None
-    identity = run_hash(config, tables_digest(source.tables), digest)
+    code = users_file(config["reducer"]["name"])
+    digests = [file_digest(file) if file else None for file in (checkpoint, code)]
+    identity = run_hash(config, tables_digest(source.tables), *digests)
     return RunFolder(Path(config["output_root"]).expanduser() / f"{slug(config)}-{identity}")

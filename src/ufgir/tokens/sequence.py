@@ -113,9 +113,8 @@ class Tokens:
         if self.valid is None:
             return Tokens(self.x[:, -count:], 0, source=None if self.source is None else self.source[:, -count:])
         positions = torch.arange(self.x.shape[1], device=self.x.device).where(self.valid, -1)  # (B, N)
-        positions = positions.topk(min(count, self.x.shape[1]), dim=1).values.flip(
-            1
-        )  # ascending, -1 where none is left
+        # Ascending, and -1 in front where fewer are left.
+        positions = positions.topk(min(count, self.x.shape[1]), dim=1).values.flip(1)
         index = positions.clamp(min=0)
         source = None if self.source is None else gather_tokens(self.source, index)
         return Tokens(gather_tokens(self.x, index), 0, valid=positions >= 0, source=source)
