@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ufgir.cli import DONE, parse_words, run_command
+from ufgir.config.rules import choices
 from ufgir.errors import UserError
 from ufgir.published import Conversion, convert, infer, read_published
 from ufgir.published.report import report_lines
@@ -53,7 +54,9 @@ def authors(arguments: Sequence[str]) -> int:
     else:
         _write(out, conversion)
     print(*report_lines(published, facts, remarks, conversion), sep="\n")
-    print(f"\nNext: python -m ufgir.evaluate checkpoint={out} dataset=NAME dataset.root=DIR")
+    data = conversion.config["dataset"]["name"]
+    data = data if data in choices("dataset") else "csv"
+    print(f"\nNext: python -m ufgir.evaluate checkpoint={out} dataset={data} dataset.root=DIR")
     print(f"weights: {out}{' (there already, with the same content)' if there else ''}", flush=True)
     return DONE
 

@@ -57,7 +57,9 @@ def convert(state_dict: Mapping[str, Tensor], facts: Facts) -> Conversion:
     try:
         converted = convert_authors_state_dict(state_dict, model)
     except UserError as error:
-        raise UserError(f"{error} Where it was taken for another model than it is, say so by backbone=, reducer= or plugins=.") from error
+        raise UserError(
+            f"{error} If it was taken for another model than it is, say so: backbone=, reducer= or plugins=."
+        ) from error
     dtype = torch.float64 if double else torch.float32
     owned = {
         name: value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
