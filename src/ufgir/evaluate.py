@@ -1,11 +1,14 @@
-"""Test the weights of a finished run again.
+"""Test the weights of a finished run again, or test them on other data.
 
-    python -m ufgir.evaluate run=DIR [dataset.root=DIR] [dataset.images=DIR] [out=FILE]
+    python -m ufgir.evaluate run=DIR [dataset=NAME] [dataset.root=DIR] [protocol=NAME] [out=FILE]
     python -m ufgir.evaluate checkpoint=FILE ...
 
 run             the folder of a finished run
-checkpoint      a model.pt of one, wherever it lies now
+checkpoint      a model.pt of one, wherever it lies now, or what python -m ufgir.authors made
+dataset         another data set, with the same classes: csv, folder, leaves, cotton80, ...
 dataset.root    where the data set lies now, if it has moved; dataset.images likewise
+dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
+protocol        test on the test table (test) or on that of validation (val)
 out             the JSON file to write (default: evaluation.json beside the weights)
 """
 
@@ -18,6 +21,7 @@ from typing import Any
 
 from ufgir.cli import DONE, parse_words, run_command
 from ufgir.config import machine_faults
+from ufgir.config.redirect import DATA_WORDS, with_other_data
 from ufgir.data import Source, image_faults, load_source
 from ufgir.data.tables import read_tables
 from ufgir.errors import UserError
@@ -28,7 +32,7 @@ from ufgir.runs.folder import RunFolder
 from ufgir.runs.testing import run_test
 from ufgir.training.checkpoint import load_weights, weights_digest
 
-WORDS = ("run", "checkpoint", "dataset.root", "dataset.images", "out")
+WORDS = ("run", "checkpoint", *DATA_WORDS, "out")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
@@ -36,24 +40,26 @@ def evaluate(arguments: Sequence[str]) -> int:
     words, faults = parse_words(arguments, WORDS)
     if ("run" in words) == ("checkpoint" in words):
         faults.append("give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt of one")
+    if not (parent := Path(words.get("out", "")).parent).is_dir():
+        faults.append(f"out={words['out']}: there is no folder {parent}")
     if faults:
         raise UserError(*faults)
     folder = RunFolder(Path(words["run"])) if "run" in words else None
     weights = Path(words["checkpoint"]) if folder is None else weights_of(folder)
     content = load_weights(weights)
-    config = content["config"]
-    for word in ("root", "images"):
-        if f"dataset.{word}" in words:
-            config["dataset"][word] = words[f"dataset.{word}"]
+    config, faults = with_other_data(content["config"], words)
+    if faults:
+        raise UserError(*faults)
     config["trainer"].update(devices=1, num_nodes=1, strategy="auto")  # which is how the run itself was tested
     if machine_faults(config):
         print("this machine lacks the device it was trained on: testing in full precision, last digits may differ")
         config["trainer"].update(accelerator="auto", precision="32-true")
-    source = find_source(config, content["class_names"], folder)
+    source = find_source(config, content["class_names"], None if "dataset" in words else folder)
     model = build_model(config, len(content["class_names"]), with_weights=False)
     model.load_state_dict(content["state_dict"], strict=True, assign=True)  # in the precision that they were saved in
     tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
-    results = {**tested, "weights_sha256": weights_digest(model.state_dict())}
+    weights_sha256 = weights_digest(model.state_dict())
+    results = {**tested, "weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"]}
     out = Path(words.get("out", weights.with_name("evaluation.json")))
     with written_whole(out) as stream:
         stream.write(json.dumps(results, indent=2) + "\n")
@@ -91,10 +97,20 @@ def find_source(config: dict[str, Any], class_names: list[str], folder: RunFolde
         faults = [f"{source.name} has {source.num_classes} classes, the weights were trained on {len(class_names)}."]
     if faults:
         raise UserError(*faults)
+    tell_other_names(source, class_names)
     source.prepare(config["trainer"]["progress"])
     if faults := image_faults(source, config["trainer"]["progress"]):
         raise UserError(*faults)
     return source
+
+
+def tell_other_names(source: Source, class_names: list[str]) -> None:
+    """Say so where the classes of the data are not named as those of the weights; converted weights have no names."""
+    pairs = zip(source.class_names, class_names, strict=True)
+    for number, (here, there) in enumerate(pairs):
+        if here != there != str(number):
+            print(f"class {number} is named {here} in {source.name} and {there} in the weights: compared by number")
+            return
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tiny import WORDS, make_data, results_of, run
+from ufgir.evaluate import evaluate
 
 FIELDS = {
     "status", "test_top1", "test_top5", "test_loss", "test_images", "num_classes", "gmacs", "params_m", "tokens",
@@ -74,6 +75,23 @@ def test_evaluate_reproduces_the_numbers_exactly_from_anywhere(trained, tmp_path
         evaluation = json.loads((folder / "evaluation.json").read_text())
         for name in ("test_top1", "test_top5", "test_loss", "test_images", "weights_sha256"):
             assert evaluation[name] == results[name]
+
+
+def test_evaluate_on_other_tables(trained, tmp_path, capsys):
+    cwd, _ = trained
+    (folder,) = (cwd / "outputs").iterdir()
+    out = tmp_path / "evaluation.json"
+    make_data(other := tmp_path / "other")
+    (other / "classid_classname.csv").write_text("class_id,class_name\n0,a\n1,b\n2,c\n3,d\n")
+    for words, images, source in (
+        (["protocol=val"], 4, "csv"),
+        (["dataset=folder", f"dataset.root={other / 'images'}"], 8, "folder"),
+        (["dataset=csv", f"dataset.root={other}"], 8, "csv"),
+    ):
+        assert evaluate([f"run={folder}", f"out={out}", *words]) == 0
+        evaluation = json.loads(out.read_text())
+        assert (evaluation["test_images"], evaluation["dataset"]) == (images, source)
+    assert "class 0 is named a in csv and kind_0 in the weights: compared by number" in capsys.readouterr().out
 
 
 def test_the_weights_carry_config_and_class_names(trained):
