@@ -22,7 +22,7 @@ RUNS = {
     "soyglobal_deit3_base_patch16_224.fb_in1k_cla_9":
         ("deit3_base_patch16_224.fb_in1k", "none", None, "cla", False, "soyglobal"),
     "soygene_tome_vit_base_patch16_224.in1k_mocov3_0.5_ifa_fz_2":
-        ("vit_base_patch16_224", "tome", 0.5, "ifa", False, "soygene"),
+        ("vit_b_mocov3", "tome", 0.5, "ifa", False, "soygene"),
     "my_set_sit_vit_base_patch16_224.dino_0.25_4":
         ("vit_base_patch16_224.dino", "sit", 0.25, "linear", False, "my_set"),
     "cub_kmedoids_vit_base_patch16_224.mae_0.9_4":

@@ -12,7 +12,7 @@ REDUCERS = (
     "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger", "kmedoids", "sinkhorn", "heuristic",
 )  # fmt: skip  # prefixes of their model names; we do not have the last three
 ALIASES = {
-    "vit_base_patch16_224.in1k_mocov3": "vit_base_patch16_224",  # timm has no MoCo v3 weights, only their architecture
+    "vit_base_patch16_224.in1k_mocov3": "vit_b_mocov3",  # timm has no weights of MoCo v3, only the architecture
     "vit_small_patch16_224.in1k_mocov3": "vit_small_patch16_224",
     "vit_t16": "vit_tiny_patch16_224",
     "vit_s16": "vit_small_patch16_224",
