@@ -12,6 +12,11 @@ def conf_dir() -> Path:
     return checkout if PACKAGE.parent.name == "src" and (checkout / "train.yaml").is_file() else PACKAGE / "conf"
 
 
+def sweep_dirs() -> list[Path]:
+    """Folders of grids: the checkout's `sweeps/` or the packed copy of it, then the user's own."""
+    return [conf_dir().parent / "sweeps", *(folder / "sweeps" for folder in user_folders())]
+
+
 def user_folders() -> list[Path]:
     """Folders named by `UFGIR_PATH`, each with `conf/<group>/*.yaml` and `reducers/*.py` of someone's own."""
     return [Path(folder).absolute() for folder in os.environ.get("UFGIR_PATH", "").split(os.pathsep) if folder]

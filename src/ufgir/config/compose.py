@@ -23,6 +23,8 @@ DATA = (
     "dataset.name", "dataset.format", "dataset.root", "dataset.images", "dataset.expected", "dataset.render",
     "dataset.val_fraction", "dataset.test_fraction", "seed", "protocol", "optim.batch_size",
 )  # fmt: skip  # what the checks of the data read
+# Choices that settle their own group and no other setting, which `experiment` and `debug` do.
+SEPARATE = ("dataset", "backbone", "reducer", "plugins", "augment", "optim", "trainer", "logger")
 FAILURES = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # of composing
 
 
@@ -107,7 +109,20 @@ def _try(
 
 def _choose(choices: Iterable[Override]) -> DictConfig:
     """The config of choices from groups, unresolved and not to be changed."""
-    return _compose_with_hydra(conf_dir(), (*(choice.input_line for choice in choices), *search_path()))
+    choices = list(choices)
+    lines = tuple(choice.input_line for choice in choices)
+    reach_beyond = any(choice.key_or_group not in SEPARATE or choice.is_delete() for choice in choices)
+    return _compose_with_hydra(conf_dir(), (*lines, *search_path())) if reach_beyond else _assembled(conf_dir(), lines)
+
+
+@cache
+def _assembled(folder: Path, lines: tuple[str, ...]) -> DictConfig:
+    """What Hydra would compose of choices that reach nothing beyond their groups, each of them composed once."""
+    config = deepcopy(_compose_with_hydra(folder, tuple(search_path())))
+    for line in lines:
+        group = line.partition("=")[0]
+        config[group] = _compose_with_hydra(folder, (line, *search_path()))[group]
+    return config
 
 
 @cache
