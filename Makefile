@@ -1,4 +1,4 @@
-# All targets run in .venv, which the first one that needs it makes: with uv where it is installed, else with pip.
+# All targets but test-oldest run in .venv, which the first that needs it makes: with uv if installed, else with pip.
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -8,16 +8,17 @@ CONSTRAINTS := constraints.txt
 
 VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
+OLDEST := .venv-oldest/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow test-oldest lint clean
 
 help:  ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo 'Variables, as in `make test PYTHON=python3.12`:'
 	@echo '  ARGS         further words for the command: overrides after demo, options of pytest after test'
-	@echo '  PYTHON       interpreter of a new .venv, 3.11 or newer (python3)'
+	@echo '  PYTHON       interpreter of a new .venv, 3.11 or newer (python3; for test-oldest python3.11)'
 	@echo '  PIP_ARGS     further arguments for its installer, for example the index of another torch build'
 	@echo '  CONSTRAINTS  versions for it; /dev/null takes the newest (constraints.txt: tested together)'
 	@echo '  UV           empty: pip even where uv is installed'
@@ -31,26 +32,35 @@ test: $(INSTALLED)  ## run the fast tests
 test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, kills
 	$(VENV_PYTHON) -m pytest -m "slow and not gpu" --timeout=1200 $(ARGS)
 
+test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
+	.venv-oldest/bin/python -m pytest $(ARGS)
+
 lint: $(INSTALLED)  ## check style and imports
 	$(VENV_PYTHON) -m ruff check
 
-clean:  ## remove .venv and caches; runs and data stay
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove .venv, .venv-oldest and caches; runs and data stay
+	rm -rf .venv .venv-oldest build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
+# The oldest versions have wheels for the oldest Python only.
+$(OLDEST): override CONSTRAINTS := tests/oldest.txt
+$(OLDEST): PYTHON := $(if $(shell command -v python3.11),python3.11,$(PYTHON))
+
 # Written last, so an interrupted installation starts anew; a finished one is repeated when its inputs change.
-$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+$(INSTALLED): $(CONSTRAINTS)
+$(OLDEST): tests/oldest.txt
+$(INSTALLED) $(OLDEST): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "ufgir needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
 	    echo "Name another interpreter: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
 	    exit 2; }
-	@echo "Making .venv: a few minutes and gigabytes of packages, this once."
-	rm -rf .venv
+	@echo "Making $(@D): a few minutes and gigabytes of packages, this once."
+	rm -rf $(@D)
 ifneq ($(UV),)
-	$(UV) venv --seed --python "$(PYTHON)" .venv
-	$(UV) pip install --python $(VENV_PYTHON) --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[dev]'
+	$(UV) venv --seed --python "$(PYTHON)" $(@D)
+	$(UV) pip install --python $(@D)/bin/python --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[dev]'
 else
-	$(PYTHON) -m venv .venv
-	$(VENV_PYTHON) -m pip install --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[dev]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[dev]'
 endif
 	@touch $@

@@ -13,7 +13,7 @@ def test_the_table_has_every_combination(tmp_path, capsys):
     assert run_command(compare, [*words, "classes=5", f"out={tmp_path / 'costs.csv'}"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2 + 3, "none has one keep rate"
-    assert lines[0].startswith("| reducer | plugins | keep_rate | micro tokens at 32 |")
+    assert lines[0].startswith("| reducer | keep_rate | micro tokens at 32 |")
     frame = pd.read_csv(tmp_path / "costs.csv").set_index(["backbone", "reducer", "keep_rate"])
     row = frame.loc[("micro", "evit", 0.5)]
     model = ufgir.create_model("micro", num_classes=5, img_size=32, reducer="evit", keep_rate=0.5)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -22,11 +23,11 @@ FILES |= {"constraints.txt", "pyproject.toml"}
 PAPER = "Cross-Layer Cache Aggregation for Token Reduction in Ultra-Fine-Grained Image Recognition"
 AUTHORS = "Edwin Arkel Rios, Jansen Christopher Yuanda, Vincent Leon Ghanz, Cheng-Wei Yu, Bo-Cheng Lai, Min-Chun Hu"
 
-# Stands in for uv and for Python $VERSION: notes how it was called, and makes a .venv that contains itself.
+# Stands in for uv and for Python $VERSION: notes how it was called, and makes an environment that contains itself.
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> calls
 case "$*" in
-    *"venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    *"venv "*) for folder; do :; done; mkdir -p "$folder/bin" && cp "$0" "$folder/bin/python" ;;
     *"pip install"*) exit "${INSTALL_STATUS:-0}" ;;
     --version) echo "Python $VERSION" ;;
     -c*) exec "$REAL_PYTHON" -c "import sys; sys.version_info = tuple(map(int, '$VERSION'.split('.'))); $2" ;;
@@ -63,11 +64,12 @@ def make(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
 @pytest.fixture
 def setup(tmp_path):
     """Runs `make` in `tmp_path` with the real Makefile and stand-ins for uv and Python: its result and their calls."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    (tmp_path / "tests").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "tests/oldest.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text())
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    for name in ("uv", "python3"):
+    for name in ("uv", "python3", "python3.11"):
         (bin_dir / name).write_text(STAND_IN)
         (bin_dir / name).chmod(0o755)
 
@@ -107,13 +109,26 @@ def test_licence_and_citation():
     assert ", ".join(f"{person['given-names']} {person['family-names']}" for person in paper["authors"]) == AUTHORS
 
 
-def test_every_direct_dependency_is_pinned_within_its_bounds():
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+def pins(file: str) -> dict[str, str]:
+    """Package -> version in a file of constraints."""
+    lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
     assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9a-z.]+", line)] == []
-    pins = dict(line.split("==") for line in lines)
+    return dict(line.split("==") for line in lines)
+
+
+def test_every_direct_dependency_is_pinned_within_its_bounds():
+    pinned = pins("constraints.txt")
     extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
     for requirement in map(Requirement, PROJECT["dependencies"] + extras):
-        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    needed = map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"])
+    bounds = {canonicalize_name(requirement.name): str(requirement.specifier) for requirement in needed}
+    assert all(bound.startswith(">=") for bound in bounds.values())
+    oldest = {name: Version(version) for name, version in pins("tests/oldest.txt").items()}
+    assert oldest == {name: Version(bound.removeprefix(">=")) for name, bound in bounds.items()}
 
 
 def test_help_lists_every_target():
@@ -145,6 +160,17 @@ def test_first_target_installs_and_the_next_does_not(setup, tmp_path, words, exp
     assert setup("demo", *words)[1] == [DEMO]
     os.utime(tmp_path / "constraints.txt", (2**32, 2**32))
     assert setup("demo", *words)[1] == calls
+
+
+def test_the_oldest_versions_have_an_environment_of_their_own(setup, tmp_path):
+    options = "--constraint tests/oldest.txt --editable .[dev]"
+    install = f"uv pip install --python .venv-oldest/bin/python {options}"
+    expected = ["uv venv --seed --python python3.11 .venv-oldest", install, "python -m pytest"]
+    assert setup("test-oldest", "CONSTRAINTS=/dev/null")[1] == expected
+    assert setup("test-oldest")[1] == expected[2:]
+    os.utime(tmp_path / "tests" / "oldest.txt", (2**32, 2**32))
+    assert setup("test-oldest", "PYTHON=python3")[1] == [expected[0].replace("3.11", "3"), *expected[1:]]
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_interrupted_installation_starts_anew(setup, tmp_path):

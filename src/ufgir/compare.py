@@ -93,7 +93,7 @@ def cost_of(job: dict[str, str], config: dict[str, Any], classes: int) -> dict[s
 def as_markdown(frame: pd.DataFrame) -> str:
     """The figures as a table: one row for each choice of words, columns for backbones and image sizes."""
     figures = ("tokens", "params_m", "gmacs")
-    names = [name for name in frame.columns if name not in (*COLUMNS, *figures)]
+    names = [name for name in frame.columns if name not in (*COLUMNS, *figures) and frame[name].nunique() > 1]
     # Backbones with the same patches leave the same tokens: one column will do.
     is_shared = frame.groupby([*names, "image_size"])["tokens"].nunique().max() == 1
     lines: dict[tuple, dict[str, str]] = {}

@@ -12,7 +12,10 @@ Item = TypeVar("Item")
 
 def tracked(items: Iterable[Item], total: int, text: str, show: bool = True) -> Iterator[Item]:
     """Pass `items` through, with a bar labelled `text` on standard error where that is a terminal."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as bar:
+    if not (show and console.is_terminal):
+        yield from items  # even a disabled bar of older rich leaves an empty line
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as bar:
         yield from bar.track(items, total=total, description=text)

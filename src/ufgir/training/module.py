@@ -6,7 +6,6 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
@@ -39,17 +38,23 @@ class ClassifierModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         """AdamW and a learning rate for each epoch."""
-        groups = param_groups_weight_decay(
-            self.model, self.optim["weight_decay"], no_weight_decay_list=self.model.no_weight_decay()
-        )
         optimizer = torch.optim.AdamW(
-            groups, lr=self.optim["lr"], betas=tuple(self.optim["betas"]), eps=self.optim["eps"]
+            self._parameter_groups(), lr=self.optim["lr"], betas=tuple(self.optim["betas"]), eps=self.optim["eps"]
         )
         rates = epoch_rates(self.optim, self.max_epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda epoch: rates[min(epoch, len(rates) - 1)] / self.optim["lr"]
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
+
+    def _parameter_groups(self) -> list[dict]:
+        """Without decay: 1-D parameters, biases and what the model names. With it: the others."""
+        excepted = self.model.no_weight_decay()
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[parameter.ndim > 1 and not name.endswith(".bias") and name not in excepted].append(parameter)
+        return [{"params": groups[decay], "weight_decay": decay * self.optim["weight_decay"]} for decay in groups]
 
     def on_train_epoch_start(self) -> None:
         """Random numbers depend on seed, epoch and process alone, so a resumed run draws what it would have drawn."""
