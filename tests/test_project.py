@@ -42,7 +42,7 @@ from ufgir.config import compose_run
 from ufgir.resources import conf_dir
 files = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*") if path.is_file())
 config, faults = compose_run(["experiment=demo", "reducer=topk"])
-print(json.dumps([ufgir.__file__, str(conf_dir()), files, faults, config.reducer.name, config.image_size]))
+print(json.dumps([ufgir.__file__, str(conf_dir()), files, faults, config["reducer"]["name"], config["image_size"]]))
 """
 
 

@@ -22,9 +22,10 @@ def user_folders() -> list[Path]:
     return [Path(folder).absolute() for folder in os.environ.get("UFGIR_PATH", "").split(os.pathsep) if folder]
 
 
-def search_path() -> list[str]:
+def search_path(*, with_sweeps: bool = False) -> list[str]:
     """The word that makes Hydra look for configuration in the user's folders too; none without such folders."""
-    folders = [f"file://{folder / 'conf'}" for folder in user_folders()]
+    folders = [folder / "conf" for folder in user_folders()] + (sweep_dirs() if with_sweeps else [])
+    folders = [f"file://{folder}" for folder in folders]
     return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 

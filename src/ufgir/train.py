@@ -8,12 +8,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from hydra_plugins.ufgir_sweeper import GridSweeper
 from ufgir.cli import DONE, FAILED, run_command
-from ufgir.config import jobs_of
 from ufgir.errors import RunFailed, UserError
 from ufgir.resources import conf_dir, search_path
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
+from ufgir.sweeps.grid import jobs_told
+from ufgir.sweeps.launch import refuse_faulty
+from ufgir.sweeps.survey import survey
 
 MULTIRUN = ("-m", "--multirun")
 HYDRA_FLAGS = (
@@ -28,59 +31,45 @@ def train(words: Sequence[str]) -> int:
         start_run(plan_run(words))
         return DONE
     if set(MULTIRUN) & set(words):
-        refuse_faulty_jobs([word for word in words if not word.startswith("-")])
+        refuse_faulty(survey(jobs_told([word for word in words if not word.startswith("-")])))
     return train_with_hydra()
-
-
-def refuse_faulty_jobs(words: Sequence[str]) -> None:
-    """Plan every job of a --multirun before the first one starts.
-
-    Raises:
-        UserError: the faults of all jobs, each fault once.
-    """
-    faults: dict[str, None] = {}
-    for job in jobs_of(words):
-        try:
-            plan_run(job)
-        except UserError as error:
-            faults.update(dict.fromkeys(error.faults))
-    if faults:
-        raise UserError(*faults)
 
 
 def train_with_hydra() -> int:
     """Leave the command line to Hydra, whose sweeper and launcher may start many jobs.
 
-    A job that fails does not stop the others; its reason is shown at once and the exit code is 1.
+    A job that fails does not stop the others; its reason is shown at once and again in the end, and the exit code is 1.
     """
-    failed: list[str] = []
-
-    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
-    def job(_: DictConfig) -> None:
-        words = list(HydraConfig.get().overrides.task)
-        # From here on as if this job had been typed alone: planning composes anew, and the further processes of a
-        # distributed run, which Lightning starts with this process's words, must not run the whole sweep again.
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
-        sys.argv[1:] = words
-        try:
-            start_run(plan_run(words))
-        except (UserError, RunFailed) as error:
-            failed.append(" ".join(words))
-            print(f"failed: {failed[-1]}\n{error}", file=sys.stderr)
-
     sys.argv[1:] = for_hydra(sys.argv[1:])
-    job()
-    if failed:
-        print(f"{len(failed)} failed:", *failed, sep="\n  ", file=sys.stderr)
-    return FAILED if failed else DONE
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(run_job)()
+    outcome = GridSweeper.outcome
+    if outcome is None:
+        return DONE
+    outcome.show()
+    return FAILED if outcome.failed else DONE
+
+
+def run_job(_: DictConfig) -> str | None:
+    """One job of a multirun, wherever the launcher runs it: None, or the reason why it failed."""
+    words = list(HydraConfig.get().overrides.task)
+    # From here on as if this job had been typed alone: planning composes anew, and the further processes of a
+    # distributed run, which Lightning starts with this process's words, must not run the whole sweep again.
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    sys.argv[1:] = words
+    try:
+        start_run(plan_run(words))
+    except (UserError, RunFailed) as error:
+        print(f"failed: {' '.join(words)}\n{error}", file=sys.stderr, flush=True)
+        return str(error)
+    return None
 
 
 def for_hydra(words: Sequence[str]) -> list[str]:
     """The words with the user's own folders, and in an order that Hydra can read: it takes overrides in one piece."""
     words = sorted(words, key=lambda word: word not in MULTIRUN)
     first = next((index for index, word in enumerate(words) if "=" in word and not word.startswith("-")), len(words))
-    return [*words[:first], *search_path(), *words[first:]]
+    return [*words[:first], *search_path(with_sweeps=True), *words[first:]]
 
 
 if __name__ == "__main__":

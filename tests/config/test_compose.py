@@ -59,7 +59,7 @@ def test_with_faults_what_is_sound_remains_for_the_data():
     words = ["dataset=csv", "dataset.root=/nowhere", "keep_rate=2", "image_size=225", "optim.lr=x"]
     config, faults = compose_run(words)
     assert len(faults) == 3
-    assert (config.dataset.root, config.image_size, config.optim.lr) == ("/nowhere", 224, 1e-4)
+    assert (config["dataset"]["root"], config["image_size"], config["optim"]["lr"]) == ("/nowhere", 224, 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_nothing_remains_when_the_data_are_in_doubt(word):
 
 def test_the_command_line_overrules_experiments():
     config, _ = compose_run(["seed=3", "experiment=demo", "backbone=deit_t", "keep_rate=0.7", "plugins=base"])
-    assert (config.seed, config.keep_rate, config.image_size) == (3, 0.7, 96)
-    assert config.backbone.name.startswith("deit_tiny") and config.plugins.name == "base"
+    assert (config["seed"], config["keep_rate"], config["image_size"]) == (3, 0.7, 96)
+    assert config["backbone"]["name"].startswith("deit_tiny") and config["plugins"]["name"] == "base"
 
 
 def test_interpolations_are_resolved(monkeypatch):
     monkeypatch.setenv("UFGIR_DATA", "/somewhere")
     config, _ = compose_run(["dataset=cotton80", "dataset.epochs=7"])
-    assert (config.dataset.root, config.trainer.max_epochs) == ("/somewhere/cotton80", 7)
+    assert (config["dataset"]["root"], config["trainer"]["max_epochs"]) == ("/somewhere/cotton80", 7)
 
 
 def test_hydra_is_left_as_it_was():

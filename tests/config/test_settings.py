@@ -74,7 +74,7 @@ def test_precision_is_chosen_by_the_device(settings_of, monkeypatch, line, has_c
 def test_resolving_leaves_the_composed_config_alone_and_is_plain():
     config, _ = compose_run(["keep_rate=[0.5,0.6,0.7]"])
     settings = resolve(config)
-    assert config.optim.warmup_epochs is None
+    assert config["optim"]["warmup_epochs"] is None
     assert type(settings["optim"]["betas"]) is list and type(settings["plugins"]["cache"]) is dict
     assert resolve(settings) == settings
 

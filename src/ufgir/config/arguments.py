@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -27,14 +28,13 @@ def read_arguments(arguments: Iterable[str], faults: Faults) -> list[Override]:
     Returns:
         the others.
     """
-    parser = OverridesParser.create()
     overrides = []
     for words in _joined(list(arguments)):
         given = " ".join(words)
         if len(words) > 1:
             meant = _without_dashes(f"{words[0].rstrip('=')}={words[-1].lstrip('=')}")
             faults.add(f"{given}: a setting is written without spaces. Did you mean {meant}?", key_of(meant))
-        elif override := _read(given, parser, faults):
+        elif override := _read(given, faults):
             overrides.append(override)
     return overrides
 
@@ -63,11 +63,11 @@ def _torn(arguments: list[str]) -> int:
     return 2 if is_value else 1
 
 
-def _read(text: str, parser: OverridesParser, faults: Faults) -> Override | None:
+def _read(text: str, faults: Faults) -> Override | None:
     try:
-        override = parser.parse_override(text)
+        override = _parse(text)
     except HydraException:
-        faults.add(_unreadable(text, parser), key_of(text))
+        faults.add(_unreadable(text), key_of(text))
         return None
     if not override.key_or_group:
         faults.add(f"{text}: there is no name before the equals sign. Write KEY=VALUE, such as keep_rate=0.5.")
@@ -78,7 +78,13 @@ def _read(text: str, parser: OverridesParser, faults: Faults) -> Override | None
     return None
 
 
-def _unreadable(text: str, parser: OverridesParser) -> str:
+@cache
+def _parse(text: str) -> Override:
+    """The thousands of runs of a sweep are told by a few words."""
+    return OverridesParser.create().parse_override(text)
+
+
+def _unreadable(text: str) -> str:
     """Why Hydra cannot read an argument, and how it may have been meant."""
     name, equals, value = text.partition("=")
     if text.startswith("-"):
@@ -94,7 +100,7 @@ def _unreadable(text: str, parser: OverridesParser) -> str:
         if value.count(opening) != value.count(closing):
             return f"{text}: the brackets {opening}{closing} do not match. Close each bracket that is opened."
     quoted = f'{name}="{value}"'
-    if '"' not in value and _reads(quoted, parser):
+    if '"' not in value and _reads(quoted):
         return f"{text}: the value has characters with a meaning of their own. Quote it twice: '{quoted}'"
     return f"{text}: the value cannot be read; check its quotes and brackets."
 
@@ -117,9 +123,9 @@ def _without_dashes(text: str) -> str:
     return f"{name.replace('-', '_')}{equals}{value}"
 
 
-def _reads(text: str, parser: OverridesParser) -> bool:
+def _reads(text: str) -> bool:
     try:
-        parser.parse_override(text)
+        _parse(text)
     except HydraException:
         return False
     return True

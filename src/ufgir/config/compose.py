@@ -2,55 +2,56 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from functools import cache
-from pathlib import Path
+from functools import reduce
+from operator import getitem
+from typing import TypeVar
 
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ufgir.config.arguments import read_arguments
+from ufgir.config.base import SEPARATE, Base, assembled, composed_whole
 from ufgir.config.checks import check
 from ufgir.config.messages import Faults
 from ufgir.config.overrides import choice_fault, is_choice, meant_by, setting_fault
-from ufgir.config.settings import as_plain
 from ufgir.resources import conf_dir, search_path
 
 DATA = (
     "dataset.name", "dataset.format", "dataset.root", "dataset.images", "dataset.expected", "dataset.render",
     "dataset.val_fraction", "dataset.test_fraction", "seed", "protocol", "optim.batch_size",
 )  # fmt: skip  # what the checks of the data read
-# Choices that settle their own group and no other setting, which `experiment` and `debug` do.
-SEPARATE = ("dataset", "backbone", "reducer", "plugins", "augment", "optim", "trainer", "logger")
 FAILURES = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # of composing
 
 
-def compose_run(overrides: Sequence[str]) -> tuple[DictConfig | None, list[str]]:
+Composed = TypeVar("Composed")
+
+
+def compose_run(overrides: Sequence[str]) -> tuple[dict | None, list[str]]:
     """Compose the config of one run and find all its faults. No data are read and nothing is written.
 
     Args:
         overrides: words of the command line such as `keep_rate=0.1`, without the options of the program.
 
     Returns:
-        the config, its interpolations resolved, and a sentence or two for each fault. If there are faults, the config
-        is what remains without the overrides involved: sound, and good for finding the faults of its data, but not
-        the run that was meant. It is None if the faults leave open which data those are.
+        the config as plain Python, its interpolations resolved, and a sentence or two for each fault. If there are
+        faults, the config is what remains without the overrides involved: sound, and good for finding the faults of its
+        data, but not the run that was meant. It is None if the faults leave open which data those are.
     """
     faults = Faults()
     typed = read_arguments(overrides, faults)
     config = _compose_existing(typed, faults)
     if config is not None:
-        check(as_plain(config), faults)
+        check(config, faults)
     if faults.texts:
         in_doubt = faults.touch(*DATA) or faults.involve(*DATA)
         config = None if in_doubt else _compose_sound(typed, faults)
     return config, faults.texts
 
 
-def _compose_existing(typed: Iterable[Override], faults: Faults) -> DictConfig | None:
+def _compose_existing(typed: Iterable[Override], faults: Faults) -> dict | None:
     """The config of those overrides whose names exist. The choices come first: they decide which settings there are."""
     choices = [override for override in typed if is_choice(override)]
     settings = [override for override in typed if not is_choice(override)]
@@ -58,15 +59,14 @@ def _compose_existing(typed: Iterable[Override], faults: Faults) -> DictConfig |
     base = _composed(_choose, choices, faults)
     if base is None:
         return None
-    plain = OmegaConf.to_container(base)
-    settings = _without_faults(settings, faults, lambda setting: setting_fault(setting, plain))
+    settings = _without_faults(settings, faults, lambda setting: setting_fault(setting, base.plain))
     return _composed(lambda settings: _set(base, settings), settings, faults)
 
 
-def _compose_sound(typed: Iterable[Override], faults: Faults) -> DictConfig | None:
+def _compose_sound(typed: Iterable[Override], faults: Faults) -> dict | None:
     """The config of those overrides that had no part in a fault, if that is sound."""
     config = _compose_existing([override for override in typed if not faults.involve(override.key_or_group)], Faults())
-    check(as_plain(config), remaining := Faults())
+    check(config, remaining := Faults())
     return None if remaining.texts else config
 
 
@@ -85,8 +85,8 @@ def _without_faults(
 
 
 def _composed(
-    function: Callable[[list[Override]], DictConfig], overrides: list[Override], faults: Faults
-) -> DictConfig | None:
+    function: Callable[[list[Override]], Composed], overrides: list[Override], faults: Faults
+) -> Composed | None:
     """What `function` makes of those overrides with which it does not fail, or None if it fails with these too."""
     config, failure = _try(function, overrides)
     if failure:
@@ -98,8 +98,8 @@ def _composed(
 
 
 def _try(
-    function: Callable[[list[Override]], DictConfig], overrides: list[Override]
-) -> tuple[DictConfig | None, str | None]:
+    function: Callable[[list[Override]], Composed], overrides: list[Override]
+) -> tuple[Composed | None, str | None]:
     """What `function` makes of overrides, or why it fails, in one line."""
     try:
         return function(overrides), None
@@ -107,34 +107,24 @@ def _try(
         return None, f"{str(error).strip().splitlines()[0].rstrip('.')}."
 
 
-def _choose(choices: Iterable[Override]) -> DictConfig:
-    """The config of choices from groups, unresolved and not to be changed."""
+def _choose(choices: Iterable[Override]) -> Base:
+    """The config of choices from groups."""
     choices = list(choices)
     lines = tuple(choice.input_line for choice in choices)
     reach_beyond = any(choice.key_or_group not in SEPARATE or choice.is_delete() for choice in choices)
-    return _compose_with_hydra(conf_dir(), (*lines, *search_path())) if reach_beyond else _assembled(conf_dir(), lines)
+    return (composed_whole if reach_beyond else assembled)(conf_dir(), (*lines, *search_path()))
 
 
-@cache
-def _assembled(folder: Path, lines: tuple[str, ...]) -> DictConfig:
-    """What Hydra would compose of choices that reach nothing beyond their groups, each of them composed once."""
-    config = deepcopy(_compose_with_hydra(folder, tuple(search_path())))
-    for line in lines:
-        group = line.partition("=")[0]
-        config[group] = _compose_with_hydra(folder, (line, *search_path()))[group]
-    return config
-
-
-@cache
-def _compose_with_hydra(folder: Path, lines: tuple[str, ...]) -> DictConfig:
-    """Hydra takes a tenth of a second for it, and the thousands of runs of a sweep share a few choices."""
-    with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
-        return compose("train", list(lines))
-
-
-def _set(base: DictConfig, settings: Iterable[Override]) -> DictConfig:
-    """A resolved copy of `base` with settings whose names are known to exist, or may be added."""
-    config = deepcopy(base)
+def _set(base: Base, settings: Iterable[Override]) -> dict:
+    """The resolved config of a base and of settings whose names are known to exist, or may be added."""
+    settings = list(settings)
+    if all(_stands_alone(override, base) for override in settings):
+        config = deepcopy(base.resolved)
+        for override in settings:
+            *parents, name = override.key_or_group.split(".")
+            reduce(getitem, parents, config)[name] = override.value()
+        return config
+    config = deepcopy(base.config)
     OmegaConf.set_struct(config, False)
     for override in settings:
         key = override.key_or_group
@@ -143,5 +133,12 @@ def _set(base: DictConfig, settings: Iterable[Override]) -> DictConfig:
             del OmegaConf.select(config, parent)[name]
         else:
             OmegaConf.update(config, key, override.value())
-    OmegaConf.resolve(config)
-    return config
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _stands_alone(override: Override, base: Base) -> bool:
+    """Whether a setting may be replaced once interpolations are resolved: none of them reads it, and it has none."""
+    key, value = override.key_or_group, override.value()
+    if override.is_delete() or isinstance(value, dict) or "${" in str(value) or key not in base.leaves:
+        return False
+    return not any(key == read or key.startswith(f"{read}.") for read in base.read)

@@ -1,5 +1,6 @@
 """From a composed config to the settings of a run, with nothing left to be chosen, and to its file and back."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import yaml
@@ -36,7 +37,7 @@ def resolve(config: DictConfig | dict) -> dict:
 
 def as_plain(config: DictConfig | dict) -> dict:
     """A copy of a config as plain Python, its interpolations resolved."""
-    return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    return OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else deepcopy(config)
 
 
 def keep_rate_of(config: dict) -> float | list[float]:

@@ -33,12 +33,16 @@ class BackboneFacts:
 
     Attributes:
         patch: pixels that one patch token stands for, height and width; in a hybrid the stem's stride included.
+        prefix: class token and registers.
+        parameters: of all but the classifier.
     """
 
     depth: int
     patch: tuple[int, int]
     embed_dim: int
     num_heads: int
+    prefix: int
+    parameters: int
 
 
 @memoize
@@ -72,7 +76,9 @@ def describe(name: str, kwargs: Mapping | None = None) -> BackboneFacts:
     name, sizes = timm_name_and_kwargs(name)
     vit = on_paper(name, **{**sizes, **(kwargs or {})})
     patch = vit.patch_embed.feat_ratio(as_scalar=False)
-    return BackboneFacts(len(vit.blocks), tuple(patch), vit.embed_dim, vit.blocks[0].attn.num_heads)
+    parameters = sum(parameter.numel() for name, parameter in vit.named_parameters() if not name.startswith("head."))
+    heads = vit.blocks[0].attn.num_heads
+    return BackboneFacts(len(vit.blocks), tuple(patch), vit.embed_dim, heads, vit.num_prefix_tokens, parameters)
 
 
 def official_file(name: str, kwargs: Mapping) -> str | None:

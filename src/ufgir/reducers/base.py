@@ -30,9 +30,17 @@ class Reducer(nn.Module):
         stage: where it acts: rates, patches and width.
     """
 
+    spares_appended = False  # whether what the cache appended stays as it is
+
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.stage = stage
+
+    @property
+    def place(self) -> str:
+        """Which of the three places it acts at."""
+        places = ("before_block", "choose_queries", "after_attention")
+        return next(place for place in places if getattr(type(self), place) is not getattr(Reducer, place))
 
     def keeps(self, tokens: int) -> int:
         """How many tokens go on of a body of `tokens` (at most, where images keep different numbers)."""

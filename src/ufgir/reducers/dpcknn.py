@@ -16,6 +16,8 @@ class DPCKNN(Reducer):
     merged token is the mean of its cluster, weighted by exp(Linear(x)).
     """
 
+    spares_appended = True
+
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
         self.score = nn.Linear(stage.dim, 1)
@@ -30,7 +32,7 @@ class DPCKNN(Reducer):
         weights = at_least_float32(self.score(patches).squeeze(-1)).exp()  # (B, n)
         total = weights.new_zeros(weights.shape[0], clusters).scatter_add(1, cluster, weights)
         weights = weights / (total.gather(1, cluster) + 1e-6)
-        return tokens.assign(Merge(cluster, weights, clusters), spare_appended=True)
+        return tokens.assign(Merge(cluster, weights, clusters), spare_appended=self.spares_appended)
 
 
 @torch.no_grad()

@@ -50,6 +50,29 @@ class RunFolder:
         results = self.read_results()
         return results is not None and results["status"] == "finished"
 
+    def state(self) -> str:
+        """`finished`, `failed`, `running`, `interrupted` (it will go on from its last whole epoch) or `missing`."""
+        if not self.path.is_dir():
+            return "missing"
+        results = self.read_results()
+        if results is not None and results["status"] == "finished":
+            return "finished"
+        if self._is_occupied():
+            return "running"
+        if results is not None:
+            return "failed"
+        return "interrupted" if self.checkpoint.is_file() else "missing"
+
+    def _is_occupied(self) -> bool:
+        lock = FileLock(self.path / ".lock", timeout=0)
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with lock:
+                return False
+        except Timeout:
+            return True
+
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json` whole or not at all."""
         with written_whole(self.results) as stream:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def plan_run(overrides: Sequence[str]) -> Plan:
     source, data_faults = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
     faults += data_faults + machine_faults(config)
     if source is not None:
-        faults += _batch_faults(config, source)
-        plan = None if faults else Plan(_folder(config, source), config, source)
+        faults += batch_faults(config, source)
+        plan = None if faults else Plan(run_folder(config, source), config, source)
         if source.render is None and not (plan and plan.folder.is_finished()):
             faults += image_faults(source, config["trainer"]["progress"])
     if faults:
@@ -48,7 +49,8 @@ def plan_run(overrides: Sequence[str]) -> Plan:
     return plan
 
 
-def _batch_faults(config: dict[str, Any], source: Source) -> list[str]:
+def batch_faults(config: dict[str, Any], source: Source) -> list[str]:
+    """What is wrong with batches for the images and processes that there are."""
     batch, images, shares = config["optim"]["batch_size"], len(source.train), processes(config["trainer"])
     faults = []
     if batch > images:
@@ -77,9 +79,19 @@ def _batch_faults(config: dict[str, Any], source: Source) -> list[str]:
     return faults
 
 
-def _folder(config: dict[str, Any], source: Source) -> RunFolder:
+def run_folder(config: dict[str, Any], source: Source) -> RunFolder:
+    """The folder of a run: named by its resolved configuration and the contents of its tables and files."""
     checkpoint = config["backbone"]["checkpoint"]
     code = users_file(config["reducer"]["name"])
-    digests = [file_digest(file) if file else None for file in (checkpoint, code)]
-    identity = run_hash(config, tables_digest(source.tables), *digests)
+    digests = [_digest(str(file)) if file else None for file in (checkpoint, code)]
+    identity = run_hash(config, _tables_digest(source), *digests)
     return RunFolder(Path(config["output_root"]).expanduser() / f"{slug(config)}-{identity}")
+
+
+# A sweep asks for the same files and tables thousands of times.
+_digest = cache(file_digest)
+
+
+@cache
+def _tables_digest(source: Source) -> str:
+    return tables_digest(source.tables)

@@ -64,7 +64,16 @@ def _live_or_leave_reason(plan: Plan, model: ReducedViT) -> None:
         if _came_of_ctrl_c(error):
             raise KeyboardInterrupt from error
         reason = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
-        folder.write_results({"status": "failed", "reason": reason, "seed": plan.config["seed"], "config": plan.config})
+        before = folder.read_results() or {"attempts": 0}
+        folder.write_results(
+            {
+                "status": "failed",
+                "reason": reason,
+                "attempts": before.get("attempts", 1) + 1,  # so that a sweep does not try for ever
+                "seed": plan.config["seed"],
+                "config": plan.config,
+            }
+        )
         if isinstance(error, RunFailed):
             raise
         traceback_file = folder.path / "traceback.txt"

@@ -85,6 +85,23 @@ def grid_of(content: Mapping[str, Any], file: Path | str) -> Grid:
                 bool(content.get("published_lr", False)))  # fmt: skip
 
 
+def jobs_told(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The words of each run of a multirun: of a grid where `sweep=NAME` is among the words, else every combination.
+
+    Words for Hydra itself, such as `hydra/launcher=joblib`, belong to no run.
+
+    Raises:
+        UserError: there is no such grid, or a word does not fit it.
+    """
+    names = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
+    others = [word for word in words if not word.startswith(("sweep=", "hydra.", "hydra/"))]
+    if not names:
+        return tuple(dict.fromkeys(jobs_of(others)))
+    if len(names) > 1 or "," in names[0]:
+        raise UserError(f"sweep={','.join(names)}: expected one grid; there are {listed(grid_names(), 'and')}.")
+    return tuple(expand(load_grid(names[0]), others))
+
+
 def expand(grid: Grid, words: Sequence[str] = ()) -> list[tuple[str, ...]]:
     """The words of each run of a grid, each run once.
 
@@ -113,7 +130,7 @@ def expand(grid: Grid, words: Sequence[str] = ()) -> list[tuple[str, ...]]:
             if grid.published_lr and "optim.lr" not in given:
                 job += _published_lr(job)
             for more in extra:
-                jobs[_without_rate_of_none((*job, *more))] = None
+                jobs[_with_rate_of_none((*job, *more))] = None
     return list(jobs)
 
 
@@ -157,9 +174,11 @@ def _published_rates() -> dict[tuple, str]:
         return {tuple(_canonical(row[axis]) for axis in CELL): row["lr"] for row in csv.DictReader(file)}
 
 
-def _without_rate_of_none(job: tuple[str, ...]) -> tuple[str, ...]:
-    """The unreduced model has one keep rate, which need not be said."""
-    return tuple(word for word in job if not ("reducer=none" in job and word.startswith("keep_rate=")))
+def _with_rate_of_none(job: tuple[str, ...]) -> tuple[str, ...]:
+    """The unreduced model has one keep rate, whatever the grid says of the others."""
+    if "reducer=none" not in job:
+        return job
+    return (*(word for word in job if not word.startswith("keep_rate=")), "keep_rate=1.0")
 
 
 def _as_dict(job: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""A Hydra sweeper for grids that are a union of products, and for plain lists of values as anyone expects.
+
+Hydra finds it here. `hydra/sweeper=ufgir` is this project's default; a file of the group `sweep` fills in its settings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class GridSweeperConf:
+    """Settings of the node `hydra.sweeper`: those of a grid."""
+
+    _target_: str = "hydra_plugins.ufgir_sweeper.GridSweeper"
+    name: str | None = None
+    words: list[str] = field(default_factory=list)
+    union: list[Any] | None = None
+    published_lr: bool = False
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="ufgir", node=GridSweeperConf, provider="ufgir")
+
+
+class GridSweeper(Sweeper):
+    """Expands the grid that its settings tell, narrowed by the words of the command line, and launches what is due.
+
+    Without a grid every combination of the words' values is launched.
+    """
+
+    outcome: Any = None  # of the last sweep in this process: Hydra hands nothing back
+
+    def __init__(self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool) -> None:
+        self.settings = {"name": name, "words": words, "union": union, "published_lr": published_lr}
+        self.launcher: Any = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the engine ready; called by Hydra."""
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Launch the jobs; called by Hydra with the words of the command line but its own."""
+        from ufgir.sweeps.grid import expand, grid_of, jobs_told
+        from ufgir.sweeps.launch import launch_due
+
+        words = [word for word in arguments if not word.startswith("sweep=")]
+        if self.settings["union"] is None:
+            jobs = jobs_told(words)
+        else:
+            settings = {key: _plain(value) for key, value in self.settings.items()}
+            jobs = tuple(expand(grid_of(settings, f"sweep={self.settings['name']}"), words))
+        one_by_one = isinstance(self.launcher, BasicLauncher)
+
+        def launch(batch: Sequence[Sequence[str]], first: int) -> Any:
+            return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
+
+        GridSweeper.outcome = launch_due(jobs, launch, one_by_one=one_by_one)
+
+
+def _plain(value: Any) -> Any:
+    """A setting without OmegaConf's containers."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -1,0 +1,114 @@
+"""Start the runs of a grid that are due, by whichever engine, and account for each of them."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ufgir.data import image_faults
+from ufgir.errors import UserError
+from ufgir.runs.announce import show
+from ufgir.sweeps.survey import MAX_ATTEMPTS, PlannedRun, survey
+
+ROUNDS = 3  # in which an engine that broke down is started anew
+
+Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]  # words of jobs and index of the first -> returns
+
+
+@dataclass
+class Outcome:
+    """What came of a multirun.
+
+    Attributes:
+        failed: words of each failed run -> its reason.
+        done: number of runs that came to their end, now or before.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    done: int = 0
+
+    def show(self) -> None:
+        """The closing table, after all else that the runs have said."""
+        print(f"\n{self.done} runs finished, {len(self.failed)} failed", file=sys.stderr)
+        for words, reason in self.failed.items():
+            print(f"  failed: {words}\n      {reason}", file=sys.stderr)
+
+
+def refuse_faulty(runs: Sequence[PlannedRun]) -> None:
+    """See that every run of a grid can start, before the first one does.
+
+    Raises:
+        UserError: the faults of all of them, each fault once.
+    """
+    faults = dict.fromkeys(fault for run in runs for fault in run.faults)
+    sources = {id(run.source): run for run in runs if run.source is not None and run.is_due}
+    for run in sources.values():
+        if run.source.render is None:
+            faults.update(dict.fromkeys(image_faults(run.source, run.config["trainer"]["progress"])))
+    if faults:
+        raise UserError(*faults)
+
+
+def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, one_by_one: bool) -> Outcome:
+    """Bring a grid to its end: skip what is finished or running elsewhere, start the rest, and sum up.
+
+    Args:
+        jobs: the words of each run.
+        launch: of the engine.
+        one_by_one: hand over one job at a time, so that thousands of them leave nothing in memory.
+    """
+    runs = survey(jobs)
+    due = [run for run in runs if run.is_due]
+    _announce(runs, due)
+    reasons: dict[tuple[str, ...], str] = {}
+    for _ in range(ROUNDS):
+        try:
+            for batch, first in _batches(due, one_by_one):
+                returns = launch([run.words for run in batch], first)
+                reasons.update((run.words, _reason(back)) for run, back in zip(batch, returns, strict=True))
+        except Exception as error:  # an engine breaks down in its own ways: a killed worker, a lost cluster
+            print(f"the launcher broke down ({type(error).__name__}: {error}); starting what is left", file=sys.stderr)
+            due = [run for run in due if run.state in ("missing", "interrupted")]
+            continue
+        break
+    return _outcome(runs, reasons)
+
+
+def _reason(back: Any) -> str:
+    """Why a job failed, by what Hydra hands back of it; empty if it did not."""
+    try:
+        return back.return_value or ""
+    except Exception as error:  # what ended the job
+        return f"{type(error).__name__}: {error}"
+
+
+def _batches(due: Sequence[PlannedRun], one_by_one: bool) -> Iterator[tuple[Sequence[PlannedRun], int]]:
+    if one_by_one:
+        yield from (([run], index) for index, run in enumerate(due))
+    elif due:
+        yield due, 0
+
+
+def _announce(runs: Sequence[PlannedRun], due: Sequence[PlannedRun]) -> None:
+    states = [run.state for run in runs]
+    counts = {state: states.count(state) for state in ("finished", "running", "failed", "interrupted", "missing")}
+    given_up = sum(run.state == "failed" and not run.is_due for run in runs)
+    rows = {state: str(count) for state, count in counts.items() if count}
+    if given_up:
+        rows["given up"] = f"{given_up}, which failed {MAX_ATTEMPTS} times; remove their results.json to try again"
+    show(f"{len(runs):,} runs, {len(due):,} to start", rows)
+
+
+def _outcome(runs: Sequence[PlannedRun], reasons: Mapping[tuple[str, ...], str]) -> Outcome:
+    outcome = Outcome()
+    for run in runs:
+        state = run.state
+        if state == "finished":
+            outcome.done += 1
+        elif state == "failed":
+            reason = run.folder.read_results()["reason"].strip().splitlines()[-1]
+            outcome.failed[" ".join(run.words)] = f"{reason} ({run.folder.path})"
+        elif state != "running":
+            reason = reasons.get(run.words) or "it ended without a result; the same command starts it again"
+            outcome.failed[" ".join(run.words)] = reason
+    return outcome
