@@ -12,6 +12,7 @@ from hydra_plugins.ufgir_sweeper import GridSweeper
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.errors import RunFailed, UserError
 from ufgir.resources import conf_dir, search_path
+from ufgir.runs.lease import leased_gpu
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
 from ufgir.sweeps.grid import jobs_told
@@ -58,7 +59,10 @@ def run_job(_: DictConfig) -> str | None:
     HydraConfig.instance().cfg = None
     sys.argv[1:] = words
     try:
-        start_run(plan_run(words))
+        plan = plan_run(words)
+        with leased_gpu(plan.config["trainer"]) as trainer:
+            plan.config["trainer"].update(trainer)
+            start_run(plan)
     except (UserError, RunFailed) as error:
         print(f"failed: {' '.join(words)}\n{error}", file=sys.stderr, flush=True)
         return str(error)

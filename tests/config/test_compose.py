@@ -25,8 +25,10 @@ def test_every_file_composes_without_a_fault(file: Path):
 
 def test_no_file_is_forgotten():
     assert {group: len([file for file in FILES if file.parent.name == group]) for group in GROUPS} == NUMBERS
-    assert {path.name for path in conf_dir().iterdir()} == {"train.yaml", *GROUPS}
-    assert len(list(conf_dir().rglob("*.yaml"))) == 1 + sum(NUMBERS.values())
+    assert {path.name for path in conf_dir().iterdir()} == {"train.yaml", "hydra", *GROUPS}
+    launchers = {path.stem for path in (conf_dir() / "hydra" / "launcher").iterdir()}
+    assert launchers == {"joblib", "ray", "submitit_slurm"}
+    assert len(list(conf_dir().rglob("*.yaml"))) == 1 + sum(NUMBERS.values()) + len(launchers)
 
 
 def test_all_faults_come_in_one_message(faults_of):

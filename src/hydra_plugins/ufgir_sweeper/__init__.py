@@ -3,6 +3,7 @@
 Hydra finds it here. `hydra/sweeper=ufgir` is this project's default; a file of the group `sweep` fills in its settings.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -24,8 +25,25 @@ class GridSweeperConf:
     words: list[str] = field(default_factory=list)
     union: list[Any] | None = None
     published_lr: bool = False
+    at_once: int = 1000  # jobs handed to the launcher at once; SLURM's arrays have a limit
 
 
+def _gpus(share: float = 1) -> float:
+    """`share` where there is a GPU, else 0: a job that asks for one would wait for ever."""
+    import torch
+
+    return share if torch.cuda.is_available() else 0
+
+
+def _workers() -> int:
+    """Runs that this machine can take at a time."""
+    import torch
+
+    return torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
+
+
+OmegaConf.register_new_resolver("ufgir_gpus", _gpus, replace=True)
+OmegaConf.register_new_resolver("ufgir_workers", _workers, replace=True)
 ConfigStore.instance().store(group="hydra/sweeper", name="ufgir", node=GridSweeperConf, provider="ufgir")
 
 
@@ -37,7 +55,9 @@ class GridSweeper(Sweeper):
 
     outcome: Any = None  # of the last sweep in this process: Hydra hands nothing back
 
-    def __init__(self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool) -> None:
+    def __init__(self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool,
+                 at_once: int) -> None:  # fmt: skip
+        self.at_once = at_once
         self.settings = {"name": name, "words": words, "union": union, "published_lr": published_lr}
         self.launcher: Any = None
 
@@ -58,16 +78,14 @@ class GridSweeper(Sweeper):
         else:
             settings = {key: _plain(value) for key, value in self.settings.items()}
             jobs = tuple(expand(grid_of(settings, f"sweep={self.settings['name']}"), words))
-        one_by_one = isinstance(self.launcher, BasicLauncher)
+        at_once = 1 if isinstance(self.launcher, BasicLauncher) else self.at_once
 
         def launch(batch: Sequence[Sequence[str]], first: int) -> Any:
             return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
 
-        GridSweeper.outcome = launch_due(jobs, launch, one_by_one=one_by_one)
+        GridSweeper.outcome = launch_due(jobs, launch, at_once=at_once)
 
 
 def _plain(value: Any) -> Any:
     """A setting without OmegaConf's containers."""
-    from omegaconf import OmegaConf
-
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -49,13 +49,14 @@ def refuse_faulty(runs: Sequence[PlannedRun]) -> None:
         raise UserError(*faults)
 
 
-def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, one_by_one: bool) -> Outcome:
+def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, at_once: int) -> Outcome:
     """Bring a grid to its end: skip what is finished or running elsewhere, start the rest, and sum up.
 
     Args:
         jobs: the words of each run.
         launch: of the engine.
-        one_by_one: hand over one job at a time, so that thousands of them leave nothing in memory.
+        at_once: jobs handed over at a time; 1 for an engine that runs them one after the other, so that thousands of
+            them leave nothing in memory.
     """
     runs = survey(jobs)
     due = [run for run in runs if run.is_due]
@@ -63,7 +64,7 @@ def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, one_by_one:
     reasons: dict[tuple[str, ...], str] = {}
     for _ in range(ROUNDS):
         try:
-            for batch, first in _batches(due, one_by_one):
+            for batch, first in _batches(due, at_once):
                 returns = launch([run.words for run in batch], first)
                 reasons.update((run.words, _reason(back)) for run, back in zip(batch, returns, strict=True))
         except Exception as error:  # an engine breaks down in its own ways: a killed worker, a lost cluster
@@ -82,11 +83,10 @@ def _reason(back: Any) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def _batches(due: Sequence[PlannedRun], one_by_one: bool) -> Iterator[tuple[Sequence[PlannedRun], int]]:
-    if one_by_one:
-        yield from (([run], index) for index, run in enumerate(due))
-    elif due:
-        yield due, 0
+def _batches(due: Sequence[PlannedRun], at_once: int) -> Iterator[tuple[Sequence[PlannedRun], int]]:
+    """Jobs to hand over together, and the number of the first."""
+    for first in range(0, len(due), at_once):
+        yield due[first : first + at_once], first
 
 
 def _announce(runs: Sequence[PlannedRun], due: Sequence[PlannedRun]) -> None:
