@@ -38,7 +38,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Requests)
         self.content = content
-        self.whole = True  # else every answer is cut off in its middle
+        self.breaks = False  # whether it stops in the middle of the file and has no more of it
         self.requests: list[str] = []
 
 
@@ -59,10 +59,13 @@ class Requests(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        if self.server.breaks and "GET" in self.server.requests:
+            self.send_error(503)
+            return
         self.do_HEAD()
         if self.path == FILE:
             content = self.server.content
-            self.wfile.write(content if self.server.whole else content[: len(content) // 2])
+            self.wfile.write(content[: len(content) // 2] if self.server.breaks else content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -121,13 +124,13 @@ def test_fetched_ahead_and_found_without_a_network(served, weights, tmp_path):
 def test_a_broken_download_is_not_believed_and_goes_on(served, tmp_path):
     endpoint = f"http://127.0.0.1:{served.server_port}"
     fetch = command("prepare", "weights", "backbone=deit_t,vit_b_mocov3")
-    served.whole = False
+    served.breaks = True
     broken = run(tmp_path, fetch, HF_ENDPOINT=endpoint)
     assert broken.returncode == 1
     assert "deit_t                         could not be had" in broken.stdout
     assert "\ndeit_t: " in f"\n{broken.stderr}" and "Traceback" not in broken.stderr
-    assert not list((tmp_path / "hf").rglob("model.safetensors"))
-    served.whole = True
+    assert served.requests.count("GET") == 1 and not list((tmp_path / "hf").rglob("model.safetensors"))
+    served.breaks = False
     mended = run(tmp_path, fetch, HF_ENDPOINT=endpoint)
     assert mended.returncode == 3, mended.stderr
     assert mended.stdout.startswith("deit_t                         fetched")
