@@ -62,7 +62,8 @@ def test_the_search_is_what_wandb_sweep_sends(monkeypatch):
     sent = []
     stub = SimpleNamespace(settings={"project": None, "entity": None, "base_url": ""}, default_entity=None)
     monkeypatch.setattr(wandb, "Api", lambda: stub)
-    monkeypatch.setattr(sweeps_api, "_upsert_sweep", lambda api, config, **_: sent.append(config) or ({"name": "x"}, []))
+    answer = {"name": "x"}, []  # the registered sweep, and no warnings
+    monkeypatch.setattr(sweeps_api, "_upsert_sweep", lambda api, config, **_: sent.append(config) or answer)
     done = CliRunner().invoke(cli, ["sweep", "--project", "ufgir", str(SEARCH)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     (config,) = sent

@@ -60,7 +60,7 @@ def axes(config: dict) -> dict[str, Any]:
         "dataset": config["dataset"]["name"],
         "backbone": config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
         "reducer": config["reducer"]["name"],
-        "keep_rate": config["keep_rate"],
+        "keep_rate": _joined(rate) if isinstance(rate := config["keep_rate"], list) else rate,
         "plugins": _plugins_word(config["plugins"]),
         "image_size": config["image_size"],
         "lr": config["optim"]["lr"],
