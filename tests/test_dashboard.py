@@ -63,10 +63,10 @@ def test_the_document_reads_back_as_the_same_workspace(tmp_path):
     again = ws.Workspace._from_model(internal.View.model_validate(document))
     names = ["Accuracy and cost", "By reducer and keep_rate", "By plugins and image_size"]
     assert [section.name for section in again.sections[:3]] == names
-    assert again.runset_settings.filters == "Config('grid') = 'paper_448'"
+    assert again.runset_settings.filters == """Config("grid") == 'paper_448'"""
     assert [(key.section, key.name) for key in again.runset_settings.groupby] == [("run", "Group")]
     shown = make_workspace("leaves", "team").runset_settings.filters
-    assert shown == "Config('protocol') = 'test'"
+    assert shown == """Config("protocol") == 'test'"""
 
 
 def test_every_key_of_a_panel_is_one_that_runs_have(tmp_path):

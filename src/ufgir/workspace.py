@@ -33,7 +33,7 @@ def make_workspace(project: str, entity: str, grid: str | None = None) -> ws.Wor
         ],
         settings=ws.WorkspaceSettings(max_runs=RUNS_SHOWN),
         runset_settings=ws.RunsetSettings(
-            filters=[shown],
+            filters=ws.And(shown),
             groupby=[ws.Metric("Group")],  # a cell: what its seeds have in common
             order=[ws.Ordering(ws.Summary("test_top1"), ascending=False)],
             pinned_columns=[*(f"summary:{name}" for name in FIGURES), *(f"config:{name}.value" for name in AXES)],
