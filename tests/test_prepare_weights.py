@@ -97,6 +97,7 @@ def run(home: Path, words: list[str], **environment: str) -> subprocess.Complete
     return subprocess.run(words, env={**kept, **own, **environment}, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_fetched_ahead_and_found_without_a_network(served, weights, tmp_path):
     endpoint = f"http://127.0.0.1:{served.server_port}"
     fetch = command("prepare", "weights", "backbone=deit_t,micro,deit_t")

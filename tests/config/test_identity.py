@@ -149,7 +149,7 @@ def test_a_cell_is_what_seeds_have_in_common(settings_of):
     for line in ("seed=100", "data_root=/elsewhere seed=10", "logger=wandb", "trainer.devices=2"):
         assert cell(settings_of(line)) == first
     own = "dataset=csv dataset.root=/one/mine"
-    others = ["optim.lr=5e-4", "trainer.max_epochs=7", "keep_rate=0.1", "protocol=val", own, "dataset=csv dataset.root=x"]
+    others = ["optim.lr=5e-4", "trainer.max_epochs=7", "keep_rate=0.1", "protocol=val", own, f"{own}_too"]
     assert len({first, *(cell(settings_of(line)) for line in others)}) == 7
     assert cell(settings_of("dataset=csv dataset.root=/two/mine seed=10")) == cell(settings_of(own))
     long = f"dataset.name={'x' * 64} reducer=evit reduction_layers=[0,1,2,3,4,5,6,7,8,9,10,11] seed=100"

@@ -1,6 +1,8 @@
 """What Weights & Biases learns of a run, written offline, and the search that its agent conducts."""
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +19,14 @@ from tiny import WORDS, environment, make_data, results_of, run
 from ufgir.config import compose_run
 from ufgir.training.loggers import SUMMARY
 from wandb_file import run_of
+from wandb_server import serving
 
 SEARCH = Path(__file__).parents[2] / "sweeps" / "wandb" / "lr_search.yaml"
 AGENTS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_DIR")  # variables that the agent sets
+AXES = {
+    "grid": "ablation", "dataset": "csv", "backbone": "micro", "reducer": "evit", "keep_rate": 0.5,
+    "plugins": "clca", "image_size": 32, "lr": 5e-4, "seed": 10, "protocol": "test",
+}  # fmt: skip
 
 # wandb leaves the sweep file open after it has read it.
 pytestmark = [
@@ -39,26 +46,51 @@ def cwd(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_run_offline_has_all_that_dashboards_need(cwd, monkeypatch):
-    monkeypatch.setenv("UFGIR_SWEEP", "ablation")
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory) -> tuple[dict, Path]:
+    """The results of a run that was logged offline as part of a grid, and its .wandb file."""
+    cwd = tmp_path_factory.mktemp("offline")
+    make_data(cwd / "data")
     words = (*WORDS, "dataset.root=data", "trainer.max_epochs=1", "seed=10", "logger=wandb", "logger.tags=[mine]")
-    results = results_of(run("train", *words, cwd=cwd), cwd)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UFGIR_SWEEP", "ablation")
+        results = results_of(run("train", *words, cwd=cwd), cwd)
     (file,) = cwd.glob("outputs/*/wandb/offline-run-*/*.wandb")
+    return results, file
+
+
+def test_a_run_offline_has_all_that_dashboards_need(offline):
+    results, file = offline
     opened, config, summary = run_of(file)
     name = file.parents[2].name
     assert (opened.display_name, opened.run_id, opened.project) == (name, name.rsplit("-", 1)[-1], "ufgir")
+    assert file.parent.name.endswith(f"-{opened.run_id}")
+    assert {path.name for path in file.parents[4].iterdir()} == {"data", "outputs"}
     assert opened.run_group.startswith("csv-micro-evit-0.5-clca-32-") and "-s10" not in opened.run_group
     assert (opened.job_type, list(opened.tags)) == ("train", ["mine", "ablation"])
-    axes = {
-        "grid": "ablation", "dataset": "csv", "backbone": "micro", "reducer": "evit", "keep_rate": 0.5,
-        "plugins": "clca", "image_size": 32, "lr": 5e-4, "seed": 10, "protocol": "test",
-    }  # fmt: skip
-    assert {key: config[key] for key in axes} == axes
+    assert {key: config[key] for key in AXES} == AXES
     assert config["config"] == results["config"]
     assert {key: summary[key] for key in SUMMARY} == {key: results[key] for key in SUMMARY}
 
 
-def test_the_search_is_what_wandb_sweep_sends(monkeypatch):
+def test_wandb_sync_brings_it_up_later(offline):
+    results, file = offline
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    with serving() as server:
+        variables = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, "NO_PROXY": "*", "no_proxy": "*"}
+        sync = [sys.executable, "-m", "wandb", "sync", file.parent]
+        environment = kept | variables
+        done = subprocess.run(sync, cwd=file.parents[4], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "Finished syncing" in done.stderr, done.stderr
+    assert server.runs[0]["groupName"] == run_of(file)[0].run_group
+    config = {key: item["value"] for key, item in json.loads(server.runs[-1]["config"]).items()}
+    assert {key: config[key] for key in AXES} == AXES
+    summary = json.loads(server.files["wandb-summary.json"][-1])
+    assert {key: summary[key] for key in SUMMARY} == {key: results[key] for key in SUMMARY}
+
+
+def test_the_search_is_what_wandb_sweep_sends(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     sent = []
     stub = SimpleNamespace(settings={"project": None, "entity": None, "base_url": ""}, default_entity=None)
     monkeypatch.setattr(wandb, "Api", lambda: stub)
@@ -81,6 +113,7 @@ def test_every_word_of_the_search_is_one_of_ours():
         assert faults == [] and config.optim.lr == lr
 
 
+@pytest.mark.slow
 def test_the_agent_trains_and_hears_of_finished_runs_too(cwd, monkeypatch):
     for name in AGENTS:
         monkeypatch.setenv(name, "")
