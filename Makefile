@@ -42,6 +42,8 @@ clean:  ## remove .venv, .venv-oldest and caches; runs and data stay
 	rm -rf .venv .venv-oldest build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
+EXTRAS := dev,launchers,reports,dashboards
+$(OLDEST): override EXTRAS := dev
 # The oldest versions have wheels for the oldest Python only.
 $(OLDEST): override CONSTRAINTS := tests/oldest.txt
 $(OLDEST): PYTHON := $(if $(shell command -v python3.11),python3.11,$(PYTHON))
@@ -58,9 +60,9 @@ $(INSTALLED) $(OLDEST): pyproject.toml
 	rm -rf $(@D)
 ifneq ($(UV),)
 	$(UV) venv --seed --python "$(PYTHON)" $(@D)
-	$(UV) pip install --python $(@D)/bin/python --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[dev]'
+	$(UV) pip install --python $(@D)/bin/python --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[$(EXTRAS)]'
 else
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[dev]'
+	$(@D)/bin/python -m pip install --constraint $(CONSTRAINTS) $(PIP_ARGS) --editable '.[$(EXTRAS)]'
 endif
 	@touch $@

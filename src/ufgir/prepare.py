@@ -1,4 +1,4 @@
-"""Turn the raw Ultra-FGVC release into split CSVs.
+"""Turn the raw Ultra-FGVC release into split CSVs; with `weights`, fetch pretrained weights ahead.
 
     python -m ufgir.prepare raw=DIR out=DIR [dataset=NAME] [copy=true]
 
@@ -6,6 +6,8 @@ raw      the unpacked release, or the folder of one of its sets
 out      where <out>/<set>/{train,val,train_val,test}.csv and <out>/<set>/images are made
 dataset  only this set: cotton80, soylocal, soygene, soyageing or soyglobal (default: all that are found)
 copy     copy the images; by default <out>/<set>/images links to them
+
+Pretrained weights are fetched ahead by `python -m ufgir.prepare weights backbone=NAME`; `weights --help` tells more.
 """
 
 import os
@@ -21,6 +23,8 @@ from ufgir.data.raw_set import read_set, set_counts
 from ufgir.data.tables import SPLITS, Tables, read_tables, write_tables
 from ufgir.data.ultra_fgvc import DEPTH, SETS, find_sets
 from ufgir.errors import UserError
+from ufgir.prepare_weights import __doc__ as weights_usage
+from ufgir.prepare_weights import prepare_weights
 
 WORDS = ("raw", "out", "dataset", "copy")
 COUNTS = ("classes", *SPLITS)
@@ -40,8 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with its words (default: those of the command line).
 
     Returns:
-        the exit code: 0 done, 2 the user's mistake, 3 done but a folder of an unknown set was left out.
+        the exit code: 0 done, 1 some weights could not be had, 2 the user's mistake, 3 done but for a folder of an
+        unknown set, or weights that only their authors have.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments[:1]) == ["weights"]:
+        return run_command(prepare_weights, arguments[1:], usage=weights_usage)
     return run_command(lambda words: prepare(parse(words)), arguments, usage=__doc__)
 
 

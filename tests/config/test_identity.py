@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from ufgir.config import file_digest, run_hash, slug, tables_digest
+from ufgir.config import axes, cell, file_digest, run_hash, slug, tables_digest
 
 CHANGING = [
     "seed=2", "keep_rate=0.3", "keep_rate=[0.5,0.5,0.6]", "image_size=448", "reduction_layers=[3,6]", "protocol=val",
@@ -133,3 +133,24 @@ def test_a_slug_is_a_file_name_whatever_the_data_set_is_called(settings_of):
     for name in ("../../etc", "a" * 500, ".hidden", "with space", "Ähre", "a:b|c*"):
         settings["dataset"]["name"] = name
         assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", slug(settings))
+
+
+def test_the_axes_are_plain_words_and_numbers(settings_of):
+    line = "dataset=soylocal dataset.root=d backbone=vit_b_mae reducer=tome keep_rate=[0.7,0.5,0.3] plugins=cla"
+    assert axes(settings_of(f"{line} image_size=448 optim.lr=5e-4 seed=10 protocol=val")) == {
+        "dataset": "soylocal", "backbone": "vit_b_mae", "reducer": "tome", "keep_rate": "0.7_0.5_0.3",
+        "plugins": "cla", "image_size": 448, "lr": 5e-4, "seed": 10, "protocol": "val",
+    }  # fmt: skip
+
+
+def test_a_cell_is_what_seeds_have_in_common(settings_of):
+    first = cell(settings_of(""))
+    assert re.fullmatch("leaves-deit_s-evit-0.5-clca-224-[0-9a-f]{6}", first)
+    for line in ("seed=100", "data_root=/elsewhere seed=10", "logger=wandb", "trainer.devices=2"):
+        assert cell(settings_of(line)) == first
+    own = "dataset=csv dataset.root=/one/mine"
+    others = ["optim.lr=5e-4", "trainer.max_epochs=7", "keep_rate=0.1", "protocol=val", own, f"{own}_too"]
+    assert len({first, *(cell(settings_of(line)) for line in others)}) == 7
+    assert cell(settings_of("dataset=csv dataset.root=/two/mine seed=10")) == cell(settings_of(own))
+    long = f"dataset.name={'x' * 64} reducer=evit reduction_layers=[0,1,2,3,4,5,6,7,8,9,10,11] seed=100"
+    assert len(cell(settings_of(long))) <= 128  # what W&B takes for a group

@@ -1,4 +1,4 @@
-"""How runs end: failures with their reason, kept files, W&B, several processes."""
+"""How runs end: failures with their reason, kept files, several processes."""
 
 import csv
 import json
@@ -45,14 +45,6 @@ def test_keep_says_what_stays(cwd, keep, files):
     if keep == "none":
         refused = run("evaluate", f"run={folder}", cwd=cwd)
         assert refused.returncode == 2 and "it was trained with keep=none" in refused.stderr
-
-
-def test_wandb_offline_is_one_run_with_the_hash_as_its_id(cwd):
-    results_of(run("train", *SHORT, "logger=wandb", cwd=cwd), cwd)
-    folder = only((cwd / "outputs").iterdir())
-    run_id = folder.name.rsplit("-", 1)[-1]
-    assert only((folder / "wandb").glob("offline-run-*")).name.endswith(f"-{run_id}")
-    assert {path.name for path in cwd.iterdir()} == {"data", "outputs"}
 
 
 @pytest.mark.parametrize("preset", ["fdr", "limit", "profiler"])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ TOLD_ELSEWHERE = (
     "reducer.keep_rate",  # by keep_rate
     "plugins.name", "augment.name",  # by their settings
 )  # fmt: skip
+NAMELESS = ("csv", "folder")  # data sets of the user's own
 PAPER_LAYERS = [3, 6, 9]
 
 
@@ -46,6 +48,41 @@ def slug(config: dict) -> str:
         f"s{config['seed']}",
     ]
     return "-".join(filter(None, parts))[:200]
+
+
+def axes(config: dict) -> dict[str, Any]:
+    """What runs are compared by, each as the plain word or number that was typed.
+
+    Args:
+        config: resolved settings.
+    """
+    return {
+        "dataset": config["dataset"]["name"],
+        "backbone": config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
+        "reducer": config["reducer"]["name"],
+        "keep_rate": _joined(rate) if isinstance(rate := config["keep_rate"], list) else rate,
+        "plugins": _plugins_word(config["plugins"]),
+        "image_size": config["image_size"],
+        "lr": config["optim"]["lr"],
+        "seed": config["seed"],
+        "protocol": config["protocol"],
+    }
+
+
+def cell(config: dict) -> str:
+    """Name of what the seeds of a run have in common, to average over: the slug and six digits, both without the seed.
+
+    Runs of one cell on machines that keep their data in different places have the same name; data and weights that
+    have no name but that of their folder or file go by it.
+
+    Args:
+        config: resolved settings.
+    """
+    dataset, checkpoint = config["dataset"], config["backbone"]["checkpoint"]
+    data = Path(dataset["root"]).name if dataset["name"] in NAMELESS else ""
+    digits = run_hash({**config, "seed": None}, data, Path(checkpoint).name if checkpoint else None)[:6]
+    seed = f"-s{config['seed']}"
+    return f"{slug(config).removesuffix(seed)[:100]}-{digits}"
 
 
 def run_hash(

@@ -13,6 +13,7 @@ from ufgir.runs.announce import announce_results
 from ufgir.runs.build import build_model
 from ufgir.runs.life import live
 from ufgir.runs.plan import Plan
+from ufgir.training.loggers import log_again
 
 
 def start_run(plan: Plan) -> None:
@@ -28,6 +29,7 @@ def start_run(plan: Plan) -> None:
         return
     if folder.is_finished():
         print(f"{folder.name} was finished before")
+        log_again(folder.path, folder.id, plan.config, folder.read_results())
     else:
         model = make_model(plan)
         with folder.occupied():

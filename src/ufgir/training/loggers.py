@@ -9,10 +9,12 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from ufgir.config import axes, cell
 from ufgir.training.metrics_csv import MetricsCSV
 from ufgir.training.recorder import EPOCH_COLUMNS, STEP_COLUMNS
 
 TEST_COLUMNS = ("test_top1", "test_top5", "test_loss")
+FACTS = ("gmacs", "params_m", "tokens")  # known before training
 SUMMARY = (*TEST_COLUMNS, "gmacs", "params_m", "images_per_second", "peak_memory_gb", "train_minutes")
 
 
@@ -31,29 +33,42 @@ def make_loggers(
     columns = EPOCH_COLUMNS + STEP_COLUMNS + TEST_COLUMNS
     loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv", columns, resume_step)]
     if config["logger"]["name"] == "wandb":
-        chosen = config["logger"]
-        logger = WandbLogger(
-            name=folder.name,
-            id=run_id,
-            save_dir=folder,
-            project=chosen["project"],
-            entity=chosen["entity"],
-            tags=list(chosen["tags"]),
-            mode=wandb_mode(chosen["mode"]),
-        )
-        logger.log_hyperparams({**config, **facts})
-        loggers.append(logger)
+        loggers.append(make_wandb_logger(folder, run_id, config, facts))
     return loggers
+
+
+def make_wandb_logger(
+    folder: Path, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]
+) -> WandbLogger:
+    """The W&B run `run_id`, which a resumed run continues; `wandb agent` puts its own id and project in their place.
+
+    What dashboards filter and group by lies at the top of its configuration, the whole of ours below `config`.
+    """
+    chosen, grid = config["logger"], os.environ.get("UFGIR_SWEEP")
+    logger = WandbLogger(
+        name=folder.name,
+        id=run_id,
+        save_dir=folder,
+        project=chosen["project"],
+        entity=chosen["entity"],
+        group=cell(config),
+        job_type="train",
+        tags=[*chosen["tags"], *([grid] if grid else [])],
+        mode=wandb_mode(chosen["mode"]),
+    )
+    logger.log_hyperparams({"grid": grid, **axes(config), **facts, "config": config})
+    return logger
 
 
 def wandb_mode(mode: str) -> str:
     """`auto` is what WANDB_MODE says, else online where there is an API key, else offline."""
     if mode != "auto":
         return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _has_api_key() else "offline")
+    return os.environ.get("WANDB_MODE") or ("online" if has_api_key() else "offline")
 
 
-def _has_api_key() -> bool:
+def has_api_key() -> bool:
+    """Whether this user is logged in at W&B: by WANDB_API_KEY, or by what `wandb login` left."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
@@ -70,6 +85,18 @@ def log_results(loggers: Sequence[Logger], results: Mapping[str, Any], step: int
         logger.save()
         if isinstance(logger, WandbLogger):
             logger.experiment.summary.update({name: results[name] for name in SUMMARY})
+
+
+def log_again(folder: Path, run_id: str, config: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """Under `wandb agent`, give the numbers of a run that was finished before to the W&B run that the agent opened.
+
+    A search that never hears of them would take the run for a failure. Elsewhere nothing is to be done.
+    """
+    if config["logger"]["name"] != "wandb" or "WANDB_SWEEP_ID" not in os.environ:
+        return
+    loggers = [make_wandb_logger(folder, run_id, config, {name: results[name] for name in FACTS})]
+    log_results(loggers, results, step=0)
+    close_loggers(loggers, failed=False)
 
 
 def close_loggers(loggers: Sequence[Logger], failed: bool) -> None:
