@@ -6,15 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
-import wandb_workspaces.workspaces as ws
-from wandb_workspaces.workspaces import internal
 
 from ufgir import dashboard as command
 from ufgir.cli import run_command
 from ufgir.config import axes, compose_run, resolve
 from ufgir.training.loggers import SUMMARY
 from ufgir.training.recorder import EPOCH_COLUMNS, STEP_COLUMNS
-from ufgir.workspace import AXES, make_workspace
+
+ws = pytest.importorskip("wandb_workspaces.workspaces", reason="the extra `dashboards` is not installed")
+internal = pytest.importorskip("wandb_workspaces.workspaces.internal")
+make = pytest.importorskip("ufgir.workspace")
 
 WORDS = ["project=leaves", "entity=team", "sweep=paper_448"]
 
@@ -65,7 +66,7 @@ def test_the_document_reads_back_as_the_same_workspace(tmp_path):
     assert [section.name for section in again.sections[:3]] == names
     assert again.runset_settings.filters == """Config("grid") == 'paper_448'"""
     assert [(key.section, key.name) for key in again.runset_settings.groupby] == [("run", "Group")]
-    shown = make_workspace("leaves", "team").runset_settings.filters
+    shown = make.make_workspace("leaves", "team").runset_settings.filters
     assert shown == """Config("protocol") == 'test'"""
 
 
@@ -73,7 +74,7 @@ def test_every_key_of_a_panel_is_one_that_runs_have(tmp_path):
     assert run(*WORDS, f"out={tmp_path / 'd.json'}") == 0
     text = (tmp_path / "d.json").read_text()
     settings = {"grid", *axes(resolve(compose_run([])[0]))}
-    assert set(AXES) <= settings
+    assert set(make.AXES) <= settings
     assert set(re.findall(r'"config:(\w+)\.value"', text)) <= settings
     assert set(re.findall(r'"groupBy": "(\w+)\.value"', text)) == {
         "reducer", "keep_rate", "plugins", "image_size", "dataset", "backbone"

@@ -219,7 +219,7 @@ def test_offline_says_why_and_what_needs_an_official_file_is_skipped(cache, caps
         ([], "name what to fetch: backbone=deit_s,deit_b"),
         (["backbone=deit_x"], "Did you mean backbone=deit_b"),
         (["backbone.name=resnet50"], "it is a ResNet"),
-        (["sweep=paper_448"], "sweep=paper_448: sweeps are not known here yet"),
+        (["sweep=paper_44"], "sweep=paper_44: expected ablation, demo, lr_search, paper_224 or paper_448."),
         (["out=x"], "out=x is not understood; the words are backbone=, backbone.name= and sweep="),
     ],
 )

@@ -20,6 +20,7 @@ from ufgir.config import compose_run, resolve
 from ufgir.errors import UserError
 from ufgir.models import hub
 from ufgir.models.backbones import describe
+from ufgir.sweeps.grid import jobs_told, label
 
 WORDS = ("backbone", "backbone.name", "sweep")
 
@@ -53,11 +54,13 @@ def backbones_of(arguments: Sequence[str]) -> list[dict[str, Any]]:
         UserError: all faults of the words, in which no backbone is named included.
     """
     words, faults = parse_words(arguments, WORDS)
-    if "sweep" in words:
-        faults.append(f"sweep={words['sweep']}: sweeps are not known here yet. Name their backbones: backbone=A,B.")
-    elif not words and not faults:
-        faults.append("name what to fetch: backbone=deit_s,deit_b, or backbone.name=TIMM_NAME.")
+    if not words and not faults:
+        faults.append("name what to fetch: sweep=paper_448, backbone=deit_s,deit_b, or backbone.name=TIMM_NAME.")
     backbones = []
+    for name in _of_grid(words["sweep"]) if "sweep" in words else ():
+        backbone, found = _chosen(name)
+        faults += found
+        backbones.append(backbone)
     for word in ("backbone", "backbone.name"):
         for name in words[word].split(",") if word in words else ():
             backbone, found = _chosen(name) if word == "backbone" else _of_timm(name)
@@ -66,6 +69,11 @@ def backbones_of(arguments: Sequence[str]) -> list[dict[str, Any]]:
     if faults:
         raise UserError(*faults)
     return backbones
+
+
+def _of_grid(name: str) -> list[str]:
+    """Our names of the backbones of a grid."""
+    return list(dict.fromkeys(label(job, "backbone") or "deit_s" for job in jobs_told([f"sweep={name}"])))
 
 
 def _chosen(name: str) -> tuple[dict[str, Any], list[str]]:

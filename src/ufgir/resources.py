@@ -25,7 +25,7 @@ def user_folders() -> list[Path]:
 def search_path(*, with_sweeps: bool = False) -> list[str]:
     """The word that makes Hydra look for configuration in the user's folders too; none without such folders."""
     folders = [folder / "conf" for folder in user_folders()] + (sweep_dirs() if with_sweeps else [])
-    folders = [f"file://{folder}" for folder in folders]
+    folders = [f"file://{folder}" for folder in folders if folder.is_dir()]
     return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
 
 

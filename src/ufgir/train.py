@@ -8,7 +8,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hydra_plugins.ufgir_sweeper import GridSweeper
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.errors import RunFailed, UserError
 from ufgir.resources import conf_dir, search_path
@@ -16,7 +15,7 @@ from ufgir.runs.lease import leased_gpu
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
 from ufgir.sweeps.grid import jobs_told
-from ufgir.sweeps.launch import refuse_faulty
+from ufgir.sweeps.launch import OUTCOMES, refuse_faulty
 from ufgir.sweeps.survey import survey
 
 MULTIRUN = ("-m", "--multirun")
@@ -43,11 +42,9 @@ def train_with_hydra() -> int:
     """
     sys.argv[1:] = for_hydra(sys.argv[1:])
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(run_job)()
-    outcome = GridSweeper.outcome
-    if outcome is None:
-        return DONE
-    outcome.show()
-    return FAILED if outcome.failed else DONE
+    for outcome in OUTCOMES:
+        outcome.show()
+    return FAILED if any(outcome.failed for outcome in OUTCOMES) else DONE
 
 
 def run_job(_: DictConfig) -> str | None:

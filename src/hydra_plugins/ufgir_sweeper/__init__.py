@@ -53,8 +53,6 @@ class GridSweeper(Sweeper):
     Without a grid every combination of the words' values is launched.
     """
 
-    outcome: Any = None  # of the last sweep in this process: Hydra hands nothing back
-
     def __init__(self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool,
                  at_once: int) -> None:  # fmt: skip
         self.at_once = at_once
@@ -78,12 +76,13 @@ class GridSweeper(Sweeper):
         else:
             settings = {key: _plain(value) for key, value in self.settings.items()}
             jobs = tuple(expand(grid_of(settings, f"sweep={self.settings['name']}"), words))
+        os.environ["UFGIR_SWEEP"] = self.settings["name"] or ""  # what loggers call the grid, in every job
         at_once = 1 if isinstance(self.launcher, BasicLauncher) else self.at_once
 
         def launch(batch: Sequence[Sequence[str]], first: int) -> Any:
             return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
 
-        GridSweeper.outcome = launch_due(jobs, launch, at_once=at_once)
+        launch_due(jobs, launch, at_once=at_once)
 
 
 def _plain(value: Any) -> Any:

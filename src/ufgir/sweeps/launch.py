@@ -34,6 +34,9 @@ class Outcome:
             print(f"  failed: {words}\n      {reason}", file=sys.stderr)
 
 
+OUTCOMES: list[Outcome] = []  # of the multiruns of this process: Hydra hands nothing back of them
+
+
 def refuse_faulty(runs: Sequence[PlannedRun]) -> None:
     """See that every run of a grid can start, before the first one does.
 
@@ -49,8 +52,8 @@ def refuse_faulty(runs: Sequence[PlannedRun]) -> None:
         raise UserError(*faults)
 
 
-def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, at_once: int) -> Outcome:
-    """Bring a grid to its end: skip what is finished or running elsewhere, start the rest, and sum up.
+def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, at_once: int) -> None:
+    """Bring a grid to its end: skip what is finished or running elsewhere, start the rest, and sum up in `OUTCOMES`.
 
     Args:
         jobs: the words of each run.
@@ -72,7 +75,7 @@ def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, at_once: in
             due = [run for run in due if run.state in ("missing", "interrupted")]
             continue
         break
-    return _outcome(runs, reasons)
+    OUTCOMES.append(_outcome(runs, reasons))
 
 
 def _reason(back: Any) -> str:
