@@ -85,7 +85,8 @@ def test_a_failing_run_does_not_stop_the_others_and_is_tried_again_not_for_ever(
         swept = sweep(here)
         assert swept.returncode == 1
         assert "1 runs finished, 1 failed" in swept.stderr
-        assert swept.stderr.count("metrics.csv has the gradients until then") == 2, "when it happens, and in the closing table"
+        told = swept.stderr.count("metrics.csv has the gradients until then")
+        assert told == 2, "when it happens, and in the closing table"
         (failed,) = [found for found in results(here) if found["status"] == "failed"]
         assert failed["attempts"] == attempt
     last = sweep(here)
