@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ufgir.models.modes import evaluating
 from ufgir.models.options import cache_options, checked_layers, head_options, reducer_options, stage_keep_rates
 from ufgir.plugins import HEADS, CacheState, CrossLayerCache
 from ufgir.reducers import find_reducer
-from ufgir.tokens import Stage, Tokens
+from ufgir.tokens import Stage, Tokens, replace
 
 
 class ReducedViT(VisionTransformer):
@@ -121,7 +120,8 @@ class ReducedViT(VisionTransformer):
                 tokens = self.cache.after_block(layer, tokens, cached)
             if layer in self.collected_layers:
                 collected.append(tokens.x[:, 0])
-        self._losses = tokens.losses
+        if tokens.losses or self._losses:  # otherwise nothing is assigned, as a model for export must not
+            self._losses = tokens.losses
         return torch.stack(collected, dim=-1) if collected else self._weighted_for_pool(self.norm(tokens.x), tokens)
 
     def _embed(self, images: Tensor, sources: bool) -> tuple[Tokens, CacheState | None]:
