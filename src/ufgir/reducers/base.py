@@ -60,4 +60,4 @@ class Reducer(nn.Module):
 
 def relative_budget(tokens: int, keep_rate: float) -> int:
     """ceil(keep_rate * tokens), at least 1."""
-    return max(1, math.ceil(keep_rate * tokens))
+    return max(1, math.ceil(keep_rate * int(tokens)))  # when fvcore traces, sizes are float32 tensors in arithmetic

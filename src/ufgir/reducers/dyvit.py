@@ -30,7 +30,7 @@ class DyViT(Reducer):
         )
 
     def keeps(self, tokens: int) -> int:
-        count = int((tokens - 1) * self.stage.keep_rate) if self.stage.cached else self.stage.aim()
+        count = int((int(tokens) - 1) * self.stage.keep_rate) if self.stage.cached else self.stage.aim()
         return min(tokens, max(1, count))
 
     def before_block(self, tokens: Tokens) -> Tokens:
