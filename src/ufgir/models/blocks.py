@@ -1,5 +1,6 @@
 """One block of the backbone on a sequence that a reducer may shorten on the way."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from ufgir.models.attention import SelfAttention
 from ufgir.reducers import Reducer
-from ufgir.tokens import Keep, Tokens, replace
+from ufgir.tokens import Keep, Tokens
 
 
 class Passage(NamedTuple):

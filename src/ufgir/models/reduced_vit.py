@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ufgir.models.modes import evaluating
 from ufgir.models.options import cache_options, checked_layers, head_options, reducer_options, stage_keep_rates
 from ufgir.plugins import HEADS, CacheState, CrossLayerCache
 from ufgir.reducers import find_reducer
-from ufgir.tokens import Stage, Tokens, replace
+from ufgir.tokens import Stage, Tokens
 
 
 class ReducedViT(VisionTransformer):

@@ -1,11 +1,13 @@
 """DynamicViT (Rao et al., NeurIPS 2021): a predictor decides which tokens go on, and learns it by Gumbel-softmax."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ufgir.reducers.base import Reducer
-from ufgir.tokens import Keep, Stage, Tokens, at_least_float32, replace
+from ufgir.tokens import Keep, Stage, Tokens, at_least_float32
 
 
 class DyViT(Reducer):

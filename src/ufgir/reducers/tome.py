@@ -1,11 +1,13 @@
 """ToMe, "Token Merging: Your ViT But Faster" (Bolya et al., ICLR 2023): similar tokens are merged in pairs."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ufgir.reducers.base import BlockAttention, Reducer
-from ufgir.tokens import Merge, Tokens, replace
+from ufgir.tokens import Merge, Tokens
 
 
 class ToMe(Reducer):

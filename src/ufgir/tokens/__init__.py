@@ -2,18 +2,7 @@
 
 from ufgir.tokens.assignment import Assignment, Keep, KeepAndFuse, Merge, Mix, gather_tokens
 from ufgir.tokens.precision import at_least_float32
-from ufgir.tokens.sequence import Tokens, replace
+from ufgir.tokens.sequence import Tokens
 from ufgir.tokens.stage import Stage
 
-__all__ = [
-    "Assignment",
-    "Keep",
-    "KeepAndFuse",
-    "Merge",
-    "Mix",
-    "Stage",
-    "Tokens",
-    "at_least_float32",
-    "gather_tokens",
-    "replace",
-]
+__all__ = ["Assignment", "Keep", "KeepAndFuse", "Merge", "Mix", "Stage", "Tokens", "at_least_float32", "gather_tokens"]

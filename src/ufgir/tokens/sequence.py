@@ -1,6 +1,6 @@
 """The sequence that flows through the blocks."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class Tokens:
         spared = self.appended if spare_appended else 0
         end = self.x.shape[1] - spared
 
-        def changed(values, change):  # not annotated: torch 2.6 cannot compile an inner function that is
+        def changed(values, change):  # no annotations: torch 2.8 cannot compile `Tensor | None` in here
             if values is None:
                 return None
             return torch.cat((values[:, : self.prefix], change(values[:, self.prefix : end]), values[:, end:]), dim=1)
@@ -124,14 +124,6 @@ class Tokens:
 
     def _valid(self) -> Tensor:
         return self.x.new_ones(self.x.shape[:2], dtype=torch.bool) if self.valid is None else self.valid
-
-
-_FIELDS = tuple(field.name for field in fields(Tokens))
-
-
-def replace(tokens: Tokens, **changes: object) -> Tokens:
-    """`dataclasses.replace` in a form that torch 2.6 can compile."""
-    return Tokens(**{**{name: getattr(tokens, name) for name in _FIELDS}, **changes})
 
 
 def _span(values: Tensor, start: int, end: int, with_first: bool) -> Tensor:
