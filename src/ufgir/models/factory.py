@@ -101,9 +101,7 @@ def wrap(
 
 
 def _resize(vit: VisionTransformer, img_size: int) -> None:
-    height, width = vit.patch_embed.patch_size
+    height, width = vit.patch_embed.feat_ratio(as_scalar=False)
     if img_size % height or img_size % width:
         raise UserError(f"img_size={img_size}: expected a multiple of the patch size, {height} x {width} pixels.")
-    if not hasattr(vit, "set_input_size"):
-        raise UserError(f"img_size={img_size}: this timm cannot resize a model; create the ViT with this img_size.")
     vit.set_input_size(img_size=(img_size, img_size))

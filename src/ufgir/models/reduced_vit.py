@@ -121,7 +121,8 @@ class ReducedViT(VisionTransformer):
                 tokens = self.cache.after_block(layer, tokens, cached)
             if layer in self.collected_layers:
                 collected.append(tokens.x[:, 0])
-        self._losses = tokens.losses
+        if tokens.losses or self._losses:  # otherwise nothing is assigned, as a model for export must not
+            self._losses = tokens.losses
         return torch.stack(collected, dim=-1) if collected else self._weighted_for_pool(self.norm(tokens.x), tokens)
 
     def _embed(self, images: Tensor, sources: bool) -> tuple[Tokens, CacheState | None]:

@@ -1,6 +1,5 @@
 """The sequence that flows through the blocks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -57,7 +56,7 @@ class Tokens:
         spared = self.appended if spare_appended else 0
         end = self.x.shape[1] - spared
 
-        def changed(values: Tensor | None, change: Callable[[Tensor], Tensor]) -> Tensor | None:
+        def changed(values, change):  # no annotations: torch 2.8 cannot compile `Tensor | None` in here
             if values is None:
                 return None
             return torch.cat((values[:, : self.prefix], change(values[:, self.prefix : end]), values[:, end:]), dim=1)
