@@ -6,11 +6,10 @@ import pandas as pd
 
 from ufgir.config.messages import did_you_mean, listed, nearest
 from ufgir.errors import UserError
-from ufgir.reports.collected import Collected
-from ufgir.reports.layout import CELL, MORE_COLUMNS, NEEDED, RUN_COLUMNS, rate_text
+from ufgir.reports.collected import WHOLE, Collected, tidy
+from ufgir.reports.layout import CELL, NEEDED, rate_text
 
 NUMBERS = ("lr", "test_top1", "gmacs", "params_m", "train_minutes", "vram_gb", "num_classes", "images_per_second")
-WHOLE = ("image_size", "seed")
 
 
 def read_runs(file: Path) -> Collected:
@@ -57,10 +56,8 @@ def _faults(frame: pd.DataFrame, file: Path) -> list[str]:
 
 
 def _tidy(frame: pd.DataFrame) -> Collected:
-    frame = frame.reindex(columns=[*RUN_COLUMNS, *MORE_COLUMNS])
-    frame = frame.astype({**dict.fromkeys(NUMBERS, float), **dict.fromkeys(WHOLE, int)})
+    frame = tidy(frame)
     frame["keep_rate"] = [rate_text([float(rate) for rate in rates.split()]) for rates in frame["keep_rate"]]
-    frame["variant"] = frame["variant"].fillna("").astype(str)
     repeated = frame.duplicated([*CELL, "seed"])
     skipped = [f"line {line + 2}: the same cell and seed as an earlier line" for line in frame.index[repeated]]
     return Collected(frame[~repeated].reset_index(drop=True), skipped)

@@ -10,9 +10,9 @@ import pandas as pd
 from ufgir.config.identity import WITHOUT_EFFECT, _plugins_word
 from ufgir.errors import UserError
 from ufgir.models.backbones import config_name
-from ufgir.reports.collected import Collected
+from ufgir.reports.collected import Collected, tidy
 from ufgir.reports.gradients import read_gradients
-from ufgir.reports.layout import CELL, MORE_COLUMNS, RUN_COLUMNS, TOME_025_LAYERS, rate_text
+from ufgir.reports.layout import CELL, TOME_025_LAYERS, rate_text
 from ufgir.runs.folder import RunFolder
 
 # Settings that a cell or a column tells already, or that follow from the plug-ins' or the data set's name.
@@ -46,7 +46,7 @@ def read_folders(root: Path) -> Collected:
         found = f"{len(folders)} run folders, none of them finished" if folders else "no run folder"
         raise UserError(f"runs={root} holds {found}: there is nothing to report. Name the folder of finished runs, "
                         "such as outputs, or a CSV file of runs.")
-    frame = pd.DataFrame(rows).reindex(columns=[*RUN_COLUMNS, *MORE_COLUMNS])
+    frame = tidy(pd.DataFrame(rows))
     frame["variant"] = variants(frame, settings)
     repeated = frame.duplicated([*CELL, "seed"])
     skipped += [f"{name}: the same cell, settings and seed as another run" for name in frame["run"][repeated]]

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from ufgir.reports.layout import MORE_COLUMNS, RUN_COLUMNS
+
+WHOLE = ("image_size", "seed")
+TEXTS = ("dataset", "backbone", "timm_name", "reducer", "keep_rate", "plugins", "gmacs_source", "variant", "device", "run")
 GRADIENT_COLUMNS = ("run", "step", "grad_max", "grad_mean")
 
 
@@ -20,3 +24,11 @@ class Collected:
     runs: pd.DataFrame
     skipped: list[str]
     gradients: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(GRADIENT_COLUMNS)))
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a run, no other, in their types; texts that are not known are empty, numbers missing."""
+    frame = frame.reindex(columns=[*RUN_COLUMNS, *MORE_COLUMNS])
+    frame[list(TEXTS)] = frame[list(TEXTS)].astype(object).fillna("").astype(str)
+    numbers = [name for name in frame.columns if name not in (*TEXTS, *WHOLE)]
+    return frame.astype({**dict.fromkeys(numbers, float), **dict.fromkeys(WHOLE, int)})

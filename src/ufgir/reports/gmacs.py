@@ -17,23 +17,20 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     The column of a CSV is never taken as it is: the authors' counts attention in some rows and not in others.
 
     Returns:
-        the runs with `num_classes`, `gmacs` and `gmacs_source` (`run`, `recount`, or missing), and a sentence for
+        the runs with `num_classes`, `gmacs` and `gmacs_source` (`run`, `recount`, or empty), and a sentence for
         each kind of cell that cannot be counted.
     """
     runs = runs.copy()
     runs["num_classes"] = runs["num_classes"].fillna(runs["dataset"].map(classes_of))
-    own = runs["gmacs_source"].notna() & runs["gmacs"].notna()
-    needed = runs.loc[~own, KEY].drop_duplicates()
-    known = _known()
-    counts, faults = {}, {}
-    unknown = [key for key in needed.itertuples(index=False, name=None) if key not in known]
+    own = (runs["gmacs_source"] != "") & runs["gmacs"].notna()
+    keys = pd.Series(list(runs[KEY].itertuples(index=False, name=None)), index=runs.index)
+    counts, faults = _known(), {}
+    unknown = [key for key in dict.fromkeys(keys[~own]) if key not in counts]
     for key in track(unknown, "counting GMACs", console=Console(stderr=True), transient=True, disable=not unknown):
         counts[key], fault = _recount(key)
         faults.update(fault)
-    known |= counts
-    keys = pd.Series(list(runs[KEY].itertuples(index=False, name=None)), index=runs.index)
-    runs.loc[~own, "gmacs"] = keys[~own].map(known)
-    runs.loc[~own, "gmacs_source"] = runs.loc[~own, "gmacs"].map(lambda count: None if pd.isna(count) else "recount")
+    runs["gmacs"] = runs["gmacs"].where(own, keys.map(counts))
+    runs["gmacs_source"] = runs["gmacs_source"].where(own, "recount").where(runs["gmacs"].notna(), "")
     return runs, list(faults)
 
 

@@ -51,7 +51,9 @@ class Table:
 
     def html(self) -> str:
         """A figure with caption that scrolls in its own box."""
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.frame.columns)
+        kinds = [""] * self.heads + [" class=n"] * (self.frame.shape[1] - self.heads)  # n: numbers, to the right
+        names = zip(self.frame.columns, kinds, strict=True)
+        head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in names)
         rows = [
             "<tr>" + "".join(_cell(str(cell), column < self.heads) for column, cell in enumerate(row)) + "</tr>"
             for row in self.frame.to_numpy()
