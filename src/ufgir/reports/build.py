@@ -95,35 +95,56 @@ def contents_of(collected: Collected, source: str, with_paper: bool) -> tuple[Co
     """Everything that a report shows, and the sentences that it begins with."""
     runs, uncounted = with_gmacs(collected.runs)
     cells = cells_of(runs)
-    first, every = tables.table1(cells), tables.all_cells(cells)
-    difference = differences(runs)
-    beside = beside_paper(cells, paper_cells(), paper_source()) if with_paper else None
+    main = {
+        "table1": tables.table1(cells),
+        "cells": tables.all_cells(cells),
+        "differences": differences(runs),
+        "paper": beside_paper(cells, paper_cells(), paper_source()) if with_paper else None,
+        "missing": tables.missing_cells(cells),
+    }
     datasets, backbones = (tables.by_axis(cells, *axes) for axes in (("dataset", "backbone"), ("backbone", "dataset")))
     drawn = {
-        "cost": [figures.accuracy_against_gmacs(cells), figures.reducers_against_gmacs(cells)],
-        "reducers": [figures.boxes_by_reducer(cells)],
-        "differences": [run_figures.differences_by_reducer(difference.values)] if difference else [],
-        "ablation": [figures.ablation(cells), run_figures.gradients_by_step(runs, collected.gradients)],
-        "speed": [run_figures.accuracy_against_speed(runs)],
+        "cost": figures.accuracy_against_gmacs(cells),
+        "reducers_cost": figures.reducers_against_gmacs(cells),
+        "reducers": figures.boxes_by_reducer(cells),
+        "differences": run_figures.differences_by_reducer(main["differences"]),
+        "ablation": figures.ablation(cells),
+        "gradients": run_figures.gradients_by_step(runs, collected.gradients),
+        "speed": run_figures.accuracy_against_speed(runs),
     }
-    sections = [
-        Section("Table I", [first]),
-        Section("Accuracy against cost", drawn["cost"], "There are no GMACs for these runs."),
-        Section("Base against CLCA by reducer", drawn["reducers"], "No reducer has runs both of base and of clca."),
-        Section("Paired differences", [*drawn["differences"], difference], "No run of clca has a partner in base."),
-        Section("Ablation of the plug-ins", drawn["ablation"][:1], "No data set has runs of several plug-in settings."),
-        Section("Gradients", drawn["ablation"][1:], "No gradients by step: they come from metrics.csv in run folders."),
-        Section("Accuracy against measured speed", drawn["speed"], "No speed was measured: it comes from run folders."),
-        *([Section("Beside the paper", [beside])] if beside else []),
+    unused = "\n".join([*collected.skipped, *uncounted]) or "Every input was used."
+    sections = sections_of(main, drawn, datasets, backbones, unused)
+    lead = lead_of(runs, cells, source, len(collected.skipped))
+    pictures = [picture for picture in drawn.values() if picture]
+    kept = [table for table in main.values() if table]
+    return Contents(runs, collected.gradients, kept, [*datasets, *backbones], pictures, sections), lead
+
+
+def sections_of(
+    main: dict[str, Table | None],
+    drawn: dict[str, Picture | None],
+    datasets: list[Table],
+    backbones: list[Table],
+    unused: str,
+) -> list[Section]:
+    """The page in its order; each section says so where the runs do not give what it would show."""
+    return [
+        Section("Table I", [main["table1"]]),
+        Section("Accuracy against cost", [drawn["cost"], drawn["reducers_cost"]], "There are no GMACs of these runs."),
+        Section("Base against CLCA by reducer", [drawn["reducers"]], "No reducer has runs both of base and of clca."),
+        Section("Paired differences", [drawn["differences"], main["differences"]],
+                "No run of clca has a partner of the same seed in base."),
+        Section("Ablation of the plug-ins", [drawn["ablation"]], "No data set has runs of several plug-in settings."),
+        Section("Gradients", [drawn["gradients"]], "No gradients by step: they come from metrics.csv in run folders."),
+        Section("Accuracy against measured speed", [drawn["speed"]],
+                "No speed was measured: it comes from run folders."),
+        *([Section("Beside the paper", [main["paper"]])] if main["paper"] else []),
         Section("By data set", datasets, folded=True),
         Section("By backbone", backbones, folded=True),
-        Section("All cells", [every], folded=True),
-        Section("Not used", [], "\n".join([*collected.skipped, *uncounted]) or "Every input was used."),
-    ]
-    lead = lead_of(runs, cells, source, len(collected.skipped))
-    pictures = [picture for group in drawn.values() for picture in group if picture]
-    main = [table for table in (first, every, difference, beside) if table]
-    return Contents(runs, collected.gradients, main, [*datasets, *backbones], pictures, sections), lead
+        Section("All cells", [main["cells"]], folded=True),
+        Section("Missing", [main["missing"]], "No cell is missing among those that were run."),
+        Section("Not used", [], unused),
+    ]  # fmt: skip
 
 
 def lead_of(runs: pd.DataFrame, cells: pd.DataFrame, source: str, skipped: int) -> list[str]:
@@ -145,7 +166,7 @@ def lead_of(runs: pd.DataFrame, cells: pd.DataFrame, source: str, skipped: int) 
             "ATS, whose cost depends on weights and images, they hold for untrained weights and noise."
         )
     if runs["gmacs"].isna().any():
-        told.append(f"GMACs are missing for {runs['gmacs'].isna().sum():,} runs, see the last section.")
+        told.append(f"GMACs are missing for {runs['gmacs'].isna().sum():,} runs; the last section tells why.")
     if skipped:
-        told.append(f"{skipped:,} inputs were not used, see the last section.")
+        told.append(f"{skipped:,} inputs were not used; the last section names them.")
     return told

@@ -45,13 +45,10 @@ def _faults(frame: pd.DataFrame, file: Path) -> list[str]:
         if wrong.any():
             value = frame[name][wrong.idxmax()]
             faults.append(f"runs={file}: {name} is {value!r} in line {wrong.idxmax() + 2}; expected a number.")
-    rates = frame["keep_rate"].dropna()
-    for line, rate in rates.items():
-        try:
-            rate_text([float(one) for one in rate.split()])
-        except ValueError:
-            faults.append(f"runs={file}: keep_rate is {rate!r} in line {line + 2}; expected a number, or one per layer.")
-            break
+    rates = pd.to_numeric(frame["keep_rate"].dropna().str.split().explode(), errors="coerce")  # one or one per layer
+    if not (sound := rates.between(0, 1, inclusive="right")).all():
+        value = frame["keep_rate"][sound.idxmin()]
+        faults.append(f"runs={file}: keep_rate is {value!r} in line {sound.idxmin() + 2}; expected one in (0, 1].")
     return faults
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 from ufgir.reports.layout import MORE_COLUMNS, RUN_COLUMNS
 
 WHOLE = ("image_size", "seed")
-TEXTS = ("dataset", "backbone", "timm_name", "reducer", "keep_rate", "plugins", "gmacs_source", "variant", "device", "run")
+TEXTS = ("dataset", "backbone", "timm_name", "reducer", "keep_rate", "plugins", "gmacs_source", "variant", "device",
+         "run")  # fmt: skip
 GRADIENT_COLUMNS = ("run", "step", "grad_max", "grad_mean")
 
 

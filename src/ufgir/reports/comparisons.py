@@ -55,8 +55,8 @@ def beside_paper(cells: pd.DataFrame, paper: pd.DataFrame, source: str) -> Table
     frame["paper GMACs"] = [number_text(value) for value in both["gmacs_paper"]]
     ours, theirs = both["mean"].notna(), both["mean_paper"].notna()
     notes = [
-        f"{(ours & theirs).sum():,} cells in both, {(ours & ~theirs).sum():,} of ours alone, {(~ours & theirs).sum():,} "
-        f"of the paper's alone ({MISSING}: no run).",
+        f"{(ours & theirs).sum():,} cells in both, {(ours & ~theirs).sum():,} of ours alone, "
+        f"{(~ours & theirs).sum():,} of the paper's alone ({MISSING}: no run).",
         f"Paper: {source}",
     ]
     values = both[[*keys, "n", "mean", "std", "gmacs", "n_paper", "mean_paper", "std_paper", "gmacs_paper",

@@ -49,7 +49,7 @@ def accuracy_against_gmacs(cells: pd.DataFrame) -> Picture | None:
         "fewer than half of the backbones have are left out. Bars: standard deviation over the "
         "seeds, where there is one backbone."
     )
-    return picture("accuracy_gmacs", "Accuracy against cost", caption, draw)
+    return picture("accuracy_gmacs", "Plug-ins and image sizes", caption, draw)
 
 
 def reducers_against_gmacs(cells: pd.DataFrame) -> Picture | None:
@@ -87,7 +87,7 @@ def reducers_against_gmacs(cells: pd.DataFrame) -> Picture | None:
         "Test top-1 against GMACs of one image for each reducer, without plug-ins and with CLCA. Each point is a keep "
         "rate; mean over seeds and backbones. The panels of one data set have the same scale."
     )
-    return picture("reducers_gmacs", "Reducers against cost", caption, draw)
+    return picture("reducers_gmacs", "Reducers", caption, draw)
 
 
 def boxes_by_reducer(cells: pd.DataFrame) -> Picture | None:

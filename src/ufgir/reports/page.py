@@ -35,7 +35,7 @@ class Section:
 
     def html(self) -> str:
         """Heading and parts."""
-        shown = [part_html(part, self.folded) for part in self.parts if part is not None]
+        shown = [part_html(part, self) for part in self.parts if part is not None]
         shown = shown or [f"<p>{escape(line)}</p>" for line in self.otherwise.splitlines()]
         return f'<section id="{self.anchor}"><h2>{escape(self.title)}</h2>\n' + "\n".join(shown) + "\n</section>"
 
@@ -65,13 +65,14 @@ def page(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
     )
 
 
-def part_html(part: Table | Picture, folded: bool) -> str:
+def part_html(part: Table | Picture, section: Section) -> str:
     """A table or a figure; figures come in two widths, and the browser takes the one that fits."""
     if isinstance(part, Table):
         table = part.html()
-        return f"<details><summary>{escape(part.title)}</summary>{table}</details>" if folded else table
+        return f"<details><summary>{escape(part.title)}</summary>{table}</details>" if section.folded else table
+    heading = "" if part.title == section.title else f"<h3>{escape(part.title)}</h3>"
     return (
-        f'<figure id="figure-{part.name}"><h3>{escape(part.title)}</h3><picture>'
+        f'<figure id="figure-{part.name}">{heading}<picture>'
         f'<source media="(max-width: 700px)" srcset="{_inline(part.narrow_svg)}">'
         f'<img src="{_inline(part.svg)}" alt="{escape(part.title, quote=True)}. {escape(part.caption, quote=True)}">'
         f"</picture><figcaption>{escape(part.caption)}</figcaption></figure>"

@@ -32,7 +32,6 @@ SOURCE = (
     "gmacs: not theirs, but recounted by ufgir, attention included."
 )
 COLUMNS = ("dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins", "n", "mean", "std", "gmacs")
-FIGURES_OF_ITS_OWN = ("n", "mean", "std", "gmacs")
 
 
 def paper_cells() -> pd.DataFrame:
@@ -54,8 +53,10 @@ def classes_of(dataset: str) -> int | None:
 def make(arguments: Sequence[str]) -> int:
     """Write the file of the paper's cells from the authors' run table."""
     words, faults = parse_words(arguments, ("runs", "out"))
-    if faults or "runs" not in words:
-        raise UserError(*faults, *(["runs=FILE.csv is missing: the authors' run table."] if "runs" not in words else []))
+    if "runs" not in words:
+        faults.append("runs=FILE.csv is missing: the authors' run table.")
+    if faults:
+        raise UserError(*faults)
     runs = read_runs(Path(words["runs"])).runs
     cells = cells_of(runs)
     names = ["backbone", "reducer", "keep_rate", "image_size", "plugins"]

@@ -3,9 +3,10 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ufgir.reports.drawing import COLOURS, MARKERS, PLUGIN_COLOURS, Picture, legend, panels, picture
+from ufgir.reports.drawing import MARKERS, PLUGIN_COLOURS, Picture, legend, panels, picture
 from ufgir.reports.layout import PLUGINS, REDUCERS, ordered
 from ufgir.reports.statistics import LEVEL
+from ufgir.reports.table import Table
 
 MOST_PANELS = 6  # of gradients
 CURVE = ["dataset", "backbone", "image_size", "reducer", "keep_rate", "variant"]
@@ -39,7 +40,7 @@ def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Picture | 
         "Largest absolute gradient of each step of training, averaged over short stretches; line: mean over the seeds, "
         f"band: from the smallest to the largest seed.{left_out}"
     )
-    return picture("gradients", "Gradient magnitude by step", caption, draw)
+    return picture("gradients", "Gradients", caption, draw)
 
 
 def accuracy_against_speed(runs: pd.DataFrame) -> Picture | None:
@@ -58,8 +59,8 @@ def accuracy_against_speed(runs: pd.DataFrame) -> Picture | None:
         for axis, ((dataset, size, device), part) in zip(axes, groups, strict=True):
             for (plugins, reducer), some in part.groupby(["plugins", "reducer"]):
                 marker = MARKERS[reducers.index(reducer) % len(MARKERS)]
-                axis.scatter(some["images_per_second"], some["test_top1"], color=PLUGIN_COLOURS.get(plugins, COLOURS[6]),
-                             marker=marker, s=45, label=f"{plugins}, {reducer}")
+                style = dict(color=PLUGIN_COLOURS.get(plugins), marker=marker, s=45)
+                axis.scatter(some["images_per_second"], some["test_top1"], label=f"{plugins}, {reducer}", **style)
             if len(part) <= 12:
                 for row in part.itertuples():
                     axis.annotate(row.keep_rate, (row.images_per_second, row.test_top1), fontsize=8,
@@ -78,12 +79,11 @@ def accuracy_against_speed(runs: pd.DataFrame) -> Picture | None:
     return picture("speed", "Accuracy against measured speed", caption, draw)
 
 
-def differences_by_reducer(values: pd.DataFrame) -> Picture | None:
+def differences_by_reducer(differences: Table | None) -> Picture | None:
     """A panel for each image size: mean difference and interval for each reducer and keep rate."""
-    rows = values[values["reducer"].notna()] if "reducer" in values else values.iloc[:0]
-    if rows.empty:
+    if differences is None:
         return None
-    groups = list(rows.groupby("image_size"))
+    groups = list(differences.values.dropna(subset=["reducer"]).groupby("image_size"))
     height = max(len(part) for _, part in groups)
 
     def draw(columns: int) -> Figure:
@@ -104,4 +104,4 @@ def differences_by_reducer(values: pd.DataFrame) -> Picture | None:
         f"Mean paired difference of test top-1, CLCA minus base, with its {LEVEL} % bootstrap interval, by reducer and "
         "keep rate; in brackets the number of pairs. Right of the line CLCA is better."
     )
-    return picture("differences", "CLCA minus base", caption, draw)
+    return picture("differences", "Paired differences", caption, draw)

@@ -61,18 +61,18 @@ def table1(cells: pd.DataFrame) -> Table:
     The reducer, backbone and size are the paper's if any run has them, else those with most cells.
     """
     choice = TABLE1
-    if cells.loc[_matches(cells, TABLE1)].empty:
-        reduced = cells[cells["reducer"] != "none"] if (cells["reducer"] != "none").any() else cells
-        choice = dict(zip(TABLE1, reduced[list(TABLE1)].value_counts().index[0], strict=True))
+    if not _matches(cells, TABLE1).any():
+        reduced = cells[cells["reducer"] != "none"]
+        choice = (reduced if len(reduced) else cells)[list(TABLE1)].value_counts().index[0]
+        choice = dict(zip(TABLE1, choice, strict=True))
     chosen = cells[_matches(cells, choice) | _matches(cells, {**choice, "reducer": "none"})]
     rows = row_names(chosen, "reducer", "keep_rate", "plugins")
-    chosen = pd.concat([chosen[chosen["reducer"] != "none"], chosen[chosen["reducer"] == "none"]])
-    parts = [part for part in (chosen[chosen["reducer"] != "none"], chosen[chosen["reducer"] == "none"]) if len(part)]
-    columns = [TITLES["dataset"] if name == "dataset" else name for name in ordered(chosen["dataset"], DATASETS)]
-    frames = [spread(part, rows, "dataset")[0] for part in parts]
-    frame = pd.concat(frames).reindex(columns=[*frames[0].columns[: len(rows)], *columns]).fillna(MISSING)
+    frame, notes = spread(chosen, rows, "dataset")
+    costs = chosen.groupby(rows)["gmacs"].mean()  # data sets differ by their classifiers alone
+    frame["GMACs"] = [number_text(costs[row]) for row in frame.iloc[:, : len(rows)].itertuples(index=False, name=None)]
+    frame = pd.concat([frame[frame["reducer"] != "none"], frame[frame["reducer"] == "none"]])
     title = f"Table I: {choice['reducer']}, {choice['backbone']}, {choice['image_size']} px"
-    return Table("table1", title, frame, chosen, spread(chosen, rows, "dataset")[1], len(rows))
+    return Table("table1", title, frame, chosen, notes, len(rows))
 
 
 def _matches(cells: pd.DataFrame, choice: dict) -> pd.Series:
@@ -97,12 +97,35 @@ def all_cells(cells: pd.DataFrame, digits: int = 2) -> Table:
     names = row_names(cells, *CELL[:-1])
     frame = cells[names].astype(str)
     frame["n"] = cells["n"]
-    frame["test_top1"] = [accuracy_text(mean, std, digits) for mean, std in zip(cells["mean"], cells["std"], strict=True)]
+    figures = zip(cells["mean"], cells["std"], strict=True)
+    frame["test_top1"] = [accuracy_text(mean, std, digits) for mean, std in figures]
     for name in ("gmacs", "params_m", "images_per_second", "train_minutes"):
         if cells[name].notna().any():
             frame[name] = [number_text(value, digits) for value in cells[name]]
     frame = titled(frame.rename(columns={"train_minutes": "minutes"}))
     return Table("cells", f"All {len(cells):,} cells", frame, cells, [LEGEND], len(names))
+
+
+def missing_cells(cells: pd.DataFrame) -> Table | None:
+    """Cells that one would expect from the others of their data set and size; None if there is no gap.
+
+    Expected of each backbone are the settings that another backbone has, and each plug-in setting with each reducer
+    and keep rate; a plug-in setting that fewer than half of these have was not meant for all.
+    """
+    place, rate = ["dataset", "image_size"], ["reducer", "keep_rate"]
+    settings = cells[[*place, *rate, "plugins"]].drop_duplicates()
+    share = settings.groupby([*place, "plugins"]).size() / cells[[*place, *rate]].drop_duplicates().groupby(place).size()
+    common = share[share >= 0.5].reset_index()[[*place, "plugins"]]
+    everywhere = cells[[*place, *rate]].drop_duplicates().merge(common, on=place)
+    expected = pd.concat([settings, everywhere]).drop_duplicates()
+    expected = expected.merge(cells[[*place, "backbone"]].drop_duplicates(), on=place)
+    names = [name for name in CELL if name != "variant"]
+    found = expected.merge(cells[names].drop_duplicates(), how="left", indicator=True)
+    missing = arranged(found.loc[found["_merge"] == "left_only", names], names)
+    if missing.empty:
+        return None
+    title = f"{len(missing):,} cells without a run, where others of the same data set and image size have one"
+    return Table("missing", title, titled(missing), missing, [], len(names))
 
 
 def _file(value: str) -> str:
