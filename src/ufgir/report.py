@@ -17,7 +17,7 @@ from pathlib import Path
 from ufgir.cli import DONE, SKIPPED, parse_words, run_command
 from ufgir.config.messages import did_you_mean, nearest
 from ufgir.errors import UserError
-from ufgir.reports import make_report, output_faults
+from ufgir.reports.build import make_report, output_faults
 from ufgir.reports.collect_csv import read_runs
 from ufgir.reports.collect_folders import read_folders
 

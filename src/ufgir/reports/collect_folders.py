@@ -43,7 +43,7 @@ def read_folders(root: Path) -> Collected:
     if faults:
         raise UserError(*faults)
     if not rows:
-        found = f"{len(folders)} run folders, none of them finished" if folders else "no run folder"
+        found = f"{len(folders)} unfinished or failed runs and no other" if folders else "no run folder"
         raise UserError(f"runs={root} holds {found}: there is nothing to report. Name the folder of finished runs, "
                         "such as outputs, or a CSV file of runs.")
     frame = tidy(pd.DataFrame(rows))

@@ -24,7 +24,7 @@ def differences(runs: pd.DataFrame, better: str = "clca", worse: str = "base") -
     values = pd.DataFrame(rows)
     names = [name for name in ("image_size", "reducer", "keep_rate", "dataset", "backbone") if name in values]
     frame = values[names].astype(object).where(values[names].notna(), "all").astype(str)
-    frame["units"] = [f"{row.units} {row.of}" for row in values.itertuples()]
+    frame["units"] = [f"{row.units} {row.of if row.units != 1 else row.of[:-1]}" for row in values.itertuples()]
     frame["difference"] = [f"{mean:+.1f}" for mean in values["mean"]]
     frame[f"{LEVEL} % interval"] = [
         MISSING if pd.isna(row.low) else f"{row.low:+.1f} to {row.high:+.1f}" for row in values.itertuples()
@@ -32,8 +32,8 @@ def differences(runs: pd.DataFrame, better: str = "clca", worse: str = "base") -
     for name in ("wins", "ties", "losses"):
         frame[name] = values[name]
     notes = [
-        f"Percentage points of test top-1, {better} minus {worse}, over runs of the same cell and seed; {alone} runs "
-        f"have no partner and are left out. A unit is a cell with its seeds averaged, or a seed where there is one "
+        f"Percentage points of test top-1, {better} minus {worse}, over runs of the same cell and seed. Runs "
+        f"without a partner, left out: {alone}. A unit is a cell with its seeds averaged, or a seed where there is one "
         f"cell. Interval: {RESAMPLES:,} bootstrap resamples of the units. A win is a unit with a difference above 0."
     ]
     return Table("differences", f"{better.upper()} minus {worse}", titled(frame), values, notes, len(names))

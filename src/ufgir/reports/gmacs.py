@@ -21,7 +21,7 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         each kind of cell that cannot be counted.
     """
     runs = runs.copy()
-    runs["num_classes"] = runs["num_classes"].fillna(runs["dataset"].map(classes_of))
+    runs["num_classes"] = runs["num_classes"].fillna(runs["dataset"].map(classes_of).astype(float))
     own = (runs["gmacs_source"] != "") & runs["gmacs"].notna()
     keys = pd.Series(list(runs[KEY].itertuples(index=False, name=None)), index=runs.index)
     counts, faults = _known(), {}

@@ -113,10 +113,10 @@ def missing_cells(cells: pd.DataFrame) -> Table | None:
     and keep rate; a plug-in setting that fewer than half of these have was not meant for all.
     """
     place, rate = ["dataset", "image_size"], ["reducer", "keep_rate"]
-    settings = cells[[*place, *rate, "plugins"]].drop_duplicates()
-    share = settings.groupby([*place, "plugins"]).size() / cells[[*place, *rate]].drop_duplicates().groupby(place).size()
+    settings, rates = (cells[names].drop_duplicates() for names in ([*place, *rate, "plugins"], [*place, *rate]))
+    share = settings.groupby([*place, "plugins"]).size() / rates.groupby(place).size()
     common = share[share >= 0.5].reset_index()[[*place, "plugins"]]
-    everywhere = cells[[*place, *rate]].drop_duplicates().merge(common, on=place)
+    everywhere = rates.merge(common, on=place)
     expected = pd.concat([settings, everywhere]).drop_duplicates()
     expected = expected.merge(cells[[*place, "backbone"]].drop_duplicates(), on=place)
     names = [name for name in CELL if name != "variant"]
