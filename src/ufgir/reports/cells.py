@@ -31,6 +31,11 @@ def accuracy_text(mean: float, std: float, digits: int = 1) -> str:
     return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
+def cost_text(gmacs: float) -> str:
+    """GMACs in three digits, or the sign of a missing count."""
+    return MISSING if pd.isna(gmacs) else f"{gmacs:.3g}"
+
+
 def number_text(value: float, digits: int = 1) -> str:
     """A number, or the sign of a missing one."""
     return MISSING if pd.isna(value) else f"{value:.{digits}f}"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ufgir.reports.cells import accuracy_text, number_text
+from ufgir.reports.cells import accuracy_text, cost_text
 from ufgir.reports.layout import CELL, MISSING, TITLES
 from ufgir.reports.statistics import LEVEL, RESAMPLES, pairs_of, summary
 from ufgir.reports.table import Table
@@ -40,19 +40,20 @@ def differences(runs: pd.DataFrame, better: str = "clca", worse: str = "base") -
 
 
 def beside_paper(cells: pd.DataFrame, paper: pd.DataFrame, source: str) -> Table:
-    """Ours and the paper's, every cell that either of them has."""
+    """Ours and the paper's, every cell that either of them has; those that the paper alone has come last."""
     keys = list(CELL)
     paper = paper.assign(variant="")
     both = cells.merge(paper, on=keys, how="outer", suffixes=("", "_paper"))
     both["difference"] = both["mean"] - both["mean_paper"]
     both = arranged(both, keys)
+    both = pd.concat([both[both["mean"].notna()], both[both["mean"].isna()]])
     names = row_names(both, *CELL[:-1])
     frame = both[names].astype(str)
     frame["ours"] = [accuracy_text(row.mean, row.std) for row in both[["mean", "std"]].itertuples(index=False)]
     frame["paper"] = [accuracy_text(*pair) for pair in zip(both["mean_paper"], both["std_paper"], strict=True)]
     frame["difference"] = [MISSING if pd.isna(value) else f"{value:+.1f}" for value in both["difference"]]
-    frame["GMACs"] = [number_text(value) for value in both["gmacs"]]
-    frame["paper GMACs"] = [number_text(value) for value in both["gmacs_paper"]]
+    frame["GMACs"] = [cost_text(value) for value in both["gmacs"]]
+    frame["paper GMACs"] = [cost_text(value) for value in both["gmacs_paper"]]
     ours, theirs = both["mean"].notna(), both["mean_paper"].notna()
     notes = [
         f"{(ours & theirs).sum():,} cells in both, {(ours & ~theirs).sum():,} of ours alone, "

@@ -21,7 +21,8 @@ STYLE = {
     "svg.hashsalt": "ufgir", "svg.fonttype": "path", "figure.constrained_layout.use": True,
 }  # fmt: skip
 WIDE, NARROW = 3, 1  # panels beside each other, on paper and on a phone
-PANEL = (3.7, 2.9)  # inches
+PANEL = (3.7, 2.9)  # inches, in rows of three
+HALF = (5.5, 3.2)  # in rows of two
 
 
 @dataclass
@@ -59,13 +60,17 @@ def picture(name: str, title: str, caption: str, draw: Callable[[int], Figure]) 
         return Picture(name, title, caption, _saved(wide, "svg"), _saved(narrow, "svg"), _saved(wide, "png"))
 
 
-def panels(count: int, columns: int, size: tuple[float, float] = PANEL) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels, at most `columns` beside each other."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.6))  # inches; 0.6 for the legend
+def panels(heights: Sequence[float], columns: int, width: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each height (inches), at most `columns` of a width beside each other.
+
+    Panels beside each other are as high as the highest of them. A single column is as wide as a phone takes.
+    """
+    width = PANEL[0] if columns == NARROW else width
+    columns = min(columns, len(heights))
+    count, rows = len(heights), [max(heights[i : i + columns]) for i in range(0, len(heights), columns)]
+    figure = Figure(figsize=(width * columns, sum(rows) + 0.6))  # 0.6 for the legend
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    axes = list(figure.subplots(len(rows), columns, squeeze=False, height_ratios=rows).flat)
     for empty in axes[count:]:
         empty.set_axis_off()
     return figure, axes[:count]
@@ -77,7 +82,8 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    rows = -(-len(handles) // (3 if columns == NARROW else 6))
+    narrow = 2 if any(len(label) > 8 for label in handles) else 3
+    rows = -(-len(handles) // (narrow if columns == NARROW else 6))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=-(-len(handles) // rows))
 
 

@@ -5,9 +5,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from ufgir.reports.drawing import COLOURS, MARKERS, PLUGIN_COLOURS, Picture, legend, over_backbones, panels, picture
+from ufgir.reports.drawing import (
+    COLOURS,
+    HALF,
+    MARKERS,
+    PANEL,
+    PLUGIN_COLOURS,
+    Picture,
+    legend,
+    over_backbones,
+    panels,
+    picture,
+)
 from ufgir.reports.layout import DATASETS, PLUGINS, REDUCERS, ordered
 
+FEW = 5  # values, of which no box is drawn
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # GMACs, where the scale is logarithmic
 
 
@@ -26,7 +38,7 @@ def accuracy_against_gmacs(cells: pd.DataFrame) -> Picture | None:
     datasets, sizes = ordered(cells["dataset"], DATASETS), sorted(cells["image_size"].unique())
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(datasets), columns)
+        figure, axes = panels([PANEL[1]] * len(datasets), columns, PANEL[0])
         for axis, dataset in zip(axes, datasets, strict=True):
             points, backbones = over_backbones(
                 cells[cells["dataset"] == dataset], ["plugins", "image_size", "reducer", "keep_rate"]
@@ -65,7 +77,7 @@ def reducers_against_gmacs(cells: pd.DataFrame) -> Picture | None:
     reducers = ordered(cells["reducer"], REDUCERS)
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(groups), min(columns, 2), size=(5, 3.2))
+        figure, axes = panels([HALF[1]] * len(groups), min(columns, 2), HALF[0])
         limits = {}
         for axis, ((size, dataset, plugins), part) in zip(axes, groups, strict=True):
             points, backbones = over_backbones(part, ["reducer", "keep_rate"])
@@ -99,18 +111,13 @@ def boxes_by_reducer(cells: pd.DataFrame) -> Picture | None:
         return None
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(groups), min(columns, 2), size=(5, 3))
+        figure, axes = panels([HALF[1]] * len(groups), min(columns, 2), HALF[0])
         for axis, ((size, dataset), part) in zip(axes, groups, strict=True):
             part, rates = _common_rates(part)
             names = ordered(part["reducer"], REDUCERS)
             for offset, plugins in ((-0.2, "base"), (0.2, "clca")):
                 values = [part.loc[(part["reducer"] == name) & (part["plugins"] == plugins), "mean"] for name in names]
-                axis.boxplot(
-                    values, positions=[place + offset for place in range(len(names))], widths=0.34, patch_artist=True,
-                    boxprops={"facecolor": PLUGIN_COLOURS[plugins], "alpha": 0.75}, medianprops={"color": "white"},
-                    flierprops={"markersize": 3}, manage_ticks=False,
-                )  # fmt: skip
-                axis.plot([], [], color=PLUGIN_COLOURS[plugins], linewidth=7, alpha=0.75, label=plugins)
+                _boxes(axis, values, offset, plugins)
             axis.set_xticks(range(len(names)), names, rotation=30 if len(names) > 4 else 0)
             axis.set_title(f"{dataset}, {size} px, keep {rates}")
             axis.set_ylabel("test top-1, %")
@@ -121,7 +128,7 @@ def boxes_by_reducer(cells: pd.DataFrame) -> Picture | None:
     caption = (
         "Test top-1 of the cells of each reducer, base against CLCA: one value for each backbone and keep rate, seeds "
         "averaged, over the keep rates that all reducers of a panel have. Line: median; box: quartiles; whiskers: up "
-        "to 1.5 times the box."
+        f"to 1.5 times the box; fewer than {FEW} values are shown as points."
     )
     return picture("reducers", "Base against CLCA by reducer", caption, draw)
 
@@ -137,7 +144,7 @@ def ablation(cells: pd.DataFrame) -> Picture | None:
         return None
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(groups), columns)
+        figure, axes = panels([PANEL[1]] * len(groups), columns, PANEL[0])
         for axis, ((size, dataset), part) in zip(axes, groups, strict=True):
             points, backbones = over_backbones(part, ["plugins", "reducer", "keep_rate"])
             _bars(axis, points)
@@ -168,6 +175,20 @@ def _bars(axis: Axes, points: pd.DataFrame) -> None:
     axis.set_xlabel("keep rate")
     axis.set_ylabel("test top-1, %")
     axis.grid(axis="x", visible=False)
+
+
+def _boxes(axis: Axes, values: list[pd.Series], offset: float, plugins: str) -> None:
+    """A box for each reducer; the values themselves where they are too few for one."""
+    colour = PLUGIN_COLOURS[plugins]
+    for place, some in enumerate(values):
+        if len(some) < FEW:
+            axis.plot([place + offset] * len(some), some, "o", color=colour, alpha=0.75)
+            continue
+        axis.boxplot(
+            some, positions=[place + offset], widths=0.34, patch_artist=True, medianprops={"color": "white"},
+            boxprops={"facecolor": colour, "alpha": 0.75}, flierprops={"markersize": 3}, manage_ticks=False,
+        )  # fmt: skip
+    axis.plot([], [], color=colour, linewidth=7, alpha=0.75, label=plugins)
 
 
 def _common_rates(part: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ufgir.reports.drawing import MARKERS, PLUGIN_COLOURS, Picture, legend, panels, picture
+from ufgir.reports.drawing import HALF, MARKERS, PLUGIN_COLOURS, Picture, legend, panels, picture
 from ufgir.reports.layout import PLUGINS, REDUCERS, ordered
 from ufgir.reports.statistics import LEVEL
 from ufgir.reports.table import Table
@@ -21,7 +21,7 @@ def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Picture | 
     shown = groups[:MOST_PANELS]
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(shown), min(columns, 2), size=(5, 3))
+        figure, axes = panels([HALF[1]] * len(shown), min(columns, 2), HALF[0])
         for axis, ((dataset, backbone, size, reducer, rate, variant), part) in zip(axes, shown, strict=True):
             for plugins in ordered(part["plugins"], PLUGINS):
                 steps = part[part["plugins"] == plugins].groupby("step")["grad_max"]
@@ -35,10 +35,10 @@ def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Picture | 
         legend(figure, axes, columns)
         return figure
 
-    left_out = f" {len(groups) - len(shown)} more are in gradients.csv." if len(groups) > len(shown) else ""
+    left_out = f" {len(groups) - len(shown)} more panels would not fit; their curves are in that file." if len(groups) > len(shown) else ""
     caption = (
         "Largest absolute gradient of each step of training, averaged over short stretches; line: mean over the seeds, "
-        f"band: from the smallest to the largest seed.{left_out}"
+        f"band: from the smallest to the largest seed. gradients.csv has the mean gradient too.{left_out}"
     )
     return picture("gradients", "Gradients", caption, draw)
 
@@ -55,7 +55,7 @@ def accuracy_against_speed(runs: pd.DataFrame) -> Picture | None:
     reducers = ordered(points["reducer"], REDUCERS)
 
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(groups), min(columns, 2), size=(5, 3.2))
+        figure, axes = panels([HALF[1]] * len(groups), min(columns, 2), HALF[0])
         for axis, ((dataset, size, device), part) in zip(axes, groups, strict=True):
             for (plugins, reducer), some in part.groupby(["plugins", "reducer"]):
                 marker = MARKERS[reducers.index(reducer) % len(MARKERS)]
@@ -84,11 +84,11 @@ def differences_by_reducer(differences: Table | None) -> Picture | None:
     if differences is None:
         return None
     groups = list(differences.values.dropna(subset=["reducer"]).groupby("image_size"))
-    height = max(len(part) for _, part in groups)
-
     def draw(columns: int) -> Figure:
-        figure, axes = panels(len(groups), min(columns, 2), size=(5, 1 + 0.22 * height))
+        figure, axes = panels([1 + 0.22 * len(part) for _, part in groups], min(columns, 2), HALF[0])
+        beside = max(len(part) for _, part in groups) if columns > 1 else 0  # as many places, so that rows are level
         for axis, (size, part) in zip(axes, groups, strict=True):
+            height = max(beside, len(part))
             places = range(height, height - len(part), -1)
             errors = [part["mean"] - part["low"], part["high"] - part["mean"]]
             axis.errorbar(part["mean"], places, xerr=errors, fmt="o", color=PLUGIN_COLOURS["clca"], capsize=3)
@@ -97,7 +97,7 @@ def differences_by_reducer(differences: Table | None) -> Picture | None:
             axis.set_yticks(places, [f"{name.strip()} ({n})" for name, n in zip(names, part["units"], strict=True)])
             axis.set_ylim(0.3, height + 0.7)
             axis.set_title(f"{int(size)} px")
-            axis.set_xlabel("CLCA minus base, percentage points")
+            axis.set_xlabel("CLCA minus base, points")
         return figure
 
     caption = (

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ufgir.reports.cells import accuracy_text, number_text
+from ufgir.reports.cells import accuracy_text, cost_text, number_text
 from ufgir.reports.layout import CELL, DATASETS, MISSING, PLUGINS, REDUCERS, TITLES, ordered
 from ufgir.reports.table import Table
 
@@ -69,7 +69,7 @@ def table1(cells: pd.DataFrame) -> Table:
     rows = row_names(chosen, "reducer", "keep_rate", "plugins")
     frame, notes = spread(chosen, rows, "dataset")
     costs = chosen.groupby(rows)["gmacs"].mean()  # data sets differ by their classifiers alone
-    frame["GMACs"] = [number_text(costs[row]) for row in frame.iloc[:, : len(rows)].itertuples(index=False, name=None)]
+    frame["GMACs"] = [cost_text(costs[row]) for row in frame.iloc[:, : len(rows)].itertuples(index=False, name=None)]
     frame = pd.concat([frame[frame["reducer"] != "none"], frame[frame["reducer"] == "none"]])
     title = f"Table I: {choice['reducer']}, {choice['backbone']}, {choice['image_size']} px"
     return Table("table1", title, frame, chosen, notes, len(rows))
@@ -99,7 +99,8 @@ def all_cells(cells: pd.DataFrame, digits: int = 2) -> Table:
     frame["n"] = cells["n"]
     figures = zip(cells["mean"], cells["std"], strict=True)
     frame["test_top1"] = [accuracy_text(mean, std, digits) for mean, std in figures]
-    for name in ("gmacs", "params_m", "images_per_second", "train_minutes"):
+    frame["gmacs"] = [cost_text(value) for value in cells["gmacs"]]
+    for name in ("params_m", "images_per_second", "train_minutes"):
         if cells[name].notna().any():
             frame[name] = [number_text(value, digits) for value in cells[name]]
     frame = titled(frame.rename(columns={"train_minutes": "minutes"}))
