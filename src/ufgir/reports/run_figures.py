@@ -35,7 +35,8 @@ def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Picture | 
         legend(figure, axes, columns)
         return figure
 
-    left_out = f" {len(groups) - len(shown)} more panels would not fit; their curves are in that file." if len(groups) > len(shown) else ""
+    unseen = len(groups) - len(shown)
+    left_out = f" {unseen} more panels would not fit; their curves are in that file." if unseen else ""
     caption = (
         "Largest absolute gradient of each step of training, averaged over short stretches; line: mean over the seeds, "
         f"band: from the smallest to the largest seed. gradients.csv has the mean gradient too.{left_out}"
