@@ -103,12 +103,13 @@ def contents_of(collected: Collected, source: str, with_paper: bool) -> tuple[Co
         "missing": tables.missing_cells(cells),
     }
     datasets, backbones = (tables.by_axis(cells, *axes) for axes in (("dataset", "backbone"), ("backbone", "dataset")))
+    plain = cells[cells["variant"] == ""]
     drawn = {
-        "cost": figures.accuracy_against_gmacs(cells),
-        "reducers_cost": figures.reducers_against_gmacs(cells),
-        "reducers": figures.boxes_by_reducer(cells),
+        "cost": figures.accuracy_against_gmacs(plain),
+        "reducers_cost": figures.reducers_against_gmacs(plain),
+        "reducers": figures.boxes_by_reducer(plain),
         "differences": run_figures.differences_by_reducer(main["differences"]),
-        "ablation": figures.ablation(cells),
+        "ablation": figures.ablation(plain),
         "gradients": run_figures.gradients_by_step(runs, collected.gradients),
         "speed": run_figures.accuracy_against_speed(runs),
     }
@@ -160,6 +161,11 @@ def lead_of(runs: pd.DataFrame, cells: pd.DataFrame, source: str, skipped: int) 
         f"{len(runs):,} runs from {source} in {len(cells):,} cells: {counts} (runs: {by_dataset}).",
         "A cell is a data set, backbone, reducer, keep rate, image size and plug-in setting; its mean is over seeds.",
     ]
+    if varied := (cells["variant"] != "").sum():
+        told.append(
+            f"{varied:,} cells are told apart by a setting that their name does not hold (variant); figures that "
+            "average over backbones leave them out."
+        )
     if (runs["gmacs_source"] == "recount").any():
         told.append(
             "GMACs are recounted in models built for it, attention included; those in the source are not used. For "

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from ufgir.reports.drawing import (
     COLOURS,
@@ -20,7 +20,6 @@ from ufgir.reports.drawing import (
 from ufgir.reports.layout import DATASETS, PLUGINS, REDUCERS, ordered
 
 FEW = 5  # values, of which no box is drawn
-TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # GMACs, where the scale is logarithmic
 
 
 def main_reducer(cells: pd.DataFrame) -> str:
@@ -206,7 +205,7 @@ def _cost_axis(axis: Axes) -> None:
     low, high = axis.get_xlim()
     if low > 0 and high > 6 * low:
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("GMACs")

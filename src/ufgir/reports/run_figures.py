@@ -9,6 +9,7 @@ from ufgir.reports.statistics import LEVEL
 from ufgir.reports.table import Table
 
 MOST_PANELS = 6  # of gradients
+NUMBERED = 12  # points of a panel that keep rates can be written beside
 CURVE = ["dataset", "backbone", "image_size", "reducer", "keep_rate", "variant"]
 
 
@@ -62,7 +63,7 @@ def accuracy_against_speed(runs: pd.DataFrame) -> Picture | None:
                 marker = MARKERS[reducers.index(reducer) % len(MARKERS)]
                 style = dict(color=PLUGIN_COLOURS.get(plugins), marker=marker, s=45)
                 axis.scatter(some["images_per_second"], some["test_top1"], label=f"{plugins}, {reducer}", **style)
-            if len(part) <= 12:
+            if len(part) <= NUMBERED:
                 for row in part.itertuples():
                     axis.annotate(row.keep_rate, (row.images_per_second, row.test_top1), fontsize=8,
                                   xytext=(5, 4), textcoords="offset points")
@@ -74,8 +75,8 @@ def accuracy_against_speed(runs: pd.DataFrame) -> Picture | None:
         return figure
 
     caption = (
-        "Test top-1 against the measured speed of the test pass, mean over seeds, each device by itself; the number "
-        "at a point is its keep rate. Right and up is better."
+        "Test top-1 against the measured speed of the test pass, mean over seeds, each device by itself; up to "
+        f"{NUMBERED} points have their keep rates beside them. Right and up is better."
     )
     return picture("speed", "Accuracy against measured speed", caption, draw)
 
