@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ufgir.reports.cells import accuracy_text, cells_of
+from ufgir.reports.cells import accuracy_text, cells_of, cost_text
 from ufgir.reports.comparisons import differences
 from ufgir.reports.statistics import bootstrap_interval, pairs_of, summary
 
@@ -20,6 +20,7 @@ def test_a_cell_is_the_mean_over_its_seeds(runs):
 def test_texts_of_accuracy():
     assert [accuracy_text(55.56, 5.63), accuracy_text(20, float("nan")), accuracy_text(float("nan"), 1)] == [
         "55.6 ± 5.6", "20.0", "–"]  # fmt: skip
+    assert [cost_text(gmacs) for gmacs in (29, 0.0064, 304, float("nan"))] == ["29.0", "0.00640", "304", "–"]
 
 
 def test_pairs_share_cell_and_seed(runs):

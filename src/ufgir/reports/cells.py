@@ -33,7 +33,7 @@ def accuracy_text(mean: float, std: float, digits: int = 1) -> str:
 
 def cost_text(gmacs: float) -> str:
     """GMACs in three digits, or the sign of a missing count."""
-    return MISSING if pd.isna(gmacs) else f"{gmacs:.3g}"
+    return MISSING if pd.isna(gmacs) else f"{gmacs:#.3g}".rstrip(".")
 
 
 def number_text(value: float, digits: int = 1) -> str:
