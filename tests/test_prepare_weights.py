@@ -216,7 +216,7 @@ def test_offline_says_why_and_what_needs_an_official_file_is_skipped(cache, caps
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "name what to fetch: backbone=deit_s,deit_b"),
+        ([], "name what to fetch: sweep=paper_448, backbone=deit_s,deit_b"),
         (["backbone=deit_x"], "Did you mean backbone=deit_b"),
         (["backbone.name=resnet50"], "it is a ResNet"),
         (["sweep=paper_44"], "sweep=paper_44: expected ablation, demo, lr_search, paper_224 or paper_448."),

@@ -110,7 +110,7 @@ def test_every_word_of_the_search_is_one_of_ours():
         args = {**parameters, "optim.lr": {"value": lr}}
         words = create_sweep_command_args({"args": args})["args_no_hyphens"]
         config, faults = compose_run(["logger=wandb", "protocol=val", *words])
-        assert faults == [] and config.optim.lr == lr
+        assert faults == [] and config["optim"]["lr"] == lr
 
 
 @pytest.mark.slow
