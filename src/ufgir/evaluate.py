@@ -27,60 +27,43 @@ from ufgir.data.tables import read_tables
 from ufgir.errors import UserError
 from ufgir.files import written_whole
 from ufgir.runs.announce import show
-from ufgir.runs.build import build_data, build_model, build_module
+from ufgir.runs.build import build_data, build_module
 from ufgir.runs.folder import RunFolder
 from ufgir.runs.testing import run_test
-from ufgir.training.checkpoint import load_weights, weights_digest
+from ufgir.runs.trained import TRAINED_WORDS, choice_faults, find_trained
+from ufgir.training.checkpoint import weights_digest
 
-WORDS = ("run", "checkpoint", *DATA_WORDS, "out")
+WORDS = (*TRAINED_WORDS, *DATA_WORDS, "out")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Rebuild the model from the weights file, test it and write what came of it."""
     words, faults = parse_words(arguments, WORDS)
-    if ("run" in words) == ("checkpoint" in words):
-        faults.append("give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt of one")
+    faults += choice_faults(words)
     if not (parent := Path(words.get("out", "")).parent).is_dir():
         faults.append(f"out={words['out']}: there is no folder {parent}")
     if faults:
         raise UserError(*faults)
-    folder = RunFolder(Path(words["run"])) if "run" in words else None
-    weights = Path(words["checkpoint"]) if folder is None else weights_of(folder)
-    content = load_weights(weights)
-    config, faults = with_other_data(content["config"], words)
+    trained = find_trained(words)
+    trained.config, faults = with_other_data(trained.config, words)
     if faults:
         raise UserError(*faults)
+    config = trained.config
     config["trainer"].update(devices=1, num_nodes=1, strategy="auto")  # which is how the run itself was tested
     if machine_faults(config):
         print("this machine lacks the device it was trained on: testing in full precision, last digits may differ")
         config["trainer"].update(accelerator="auto", precision="32-true")
-    source = find_source(config, content["class_names"], None if "dataset" in words else folder)
-    model = build_model(config, len(content["class_names"]), with_weights=False)
-    model.load_state_dict(content["state_dict"], strict=True, assign=True)  # in the precision that they were saved in
+    source = find_source(config, trained.class_names, None if "dataset" in words else trained.folder)
+    model = trained.build()
     tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
     weights_sha256 = weights_digest(model.state_dict())
     results = {**tested, "weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"]}
-    out = Path(words.get("out", weights.with_name("evaluation.json")))
+    out = Path(words.get("out", trained.weights.with_name("evaluation.json")))
     with written_whole(out) as stream:
         stream.write(json.dumps(results, indent=2) + "\n")
-    show(str(weights), {name: str(value) for name, value in results.items()})
+    show(str(trained.weights), {name: str(value) for name, value in results.items()})
     print(f"evaluation: {out}", flush=True)
     return DONE
-
-
-def weights_of(folder: RunFolder) -> Path:
-    """The weights file of a finished run.
-
-    Raises:
-        UserError: no such run, or it is not finished, or its weights were not kept.
-    """
-    if not folder.path.is_dir():
-        raise UserError(f"run={folder.path} does not exist; give the folder of a run, below outputs/.")
-    if not folder.is_finished():
-        raise UserError(f"run={folder.path} is not finished; the command that started it brings it to its end.")
-    if not folder.weights.is_file():
-        raise UserError(f"run={folder.path} has no {folder.weights.name}: it was trained with keep=none.")
-    return folder.weights
 
 
 def find_source(config: dict[str, Any], class_names: list[str], folder: RunFolder | None) -> Source:
