@@ -64,5 +64,8 @@ def first_chosen(chosen: Tensor, budget: int) -> Keep:
     # On CUDA to look at the counts would stop the queue, and a compiled graph needs fixed shapes.
     is_static = chosen.is_cuda or torch.compiler.is_compiling()
     length = budget if is_static else int(counts.max())
-    index = chosen.argsort(dim=1, descending=True, stable=True)[:, :length]  # chosen ones first, by position
+    count = chosen.shape[1]
+    # Chosen ones first, by position: no two keys are equal, and unlike a stable sort this can be written as ONNX.
+    keys = chosen * count - torch.arange(count, device=chosen.device)  # (B, n)
+    index = keys.topk(length, dim=1).indices
     return Keep(index, torch.arange(length, device=chosen.device) < counts.unsqueeze(1))

@@ -44,7 +44,7 @@ class Keep(Assignment):
     valid: Tensor | None = None
 
     def apply(self, x: Tensor) -> Tensor:
-        return gather_tokens(x.expand(len(self.index), -1, -1), self.index)
+        return gather_tokens(x.expand(self.index.shape[0], -1, -1), self.index)
 
     def totals(self, values: Tensor) -> Tensor:
         return values.gather(1, self.index)
@@ -63,7 +63,7 @@ class KeepAndFuse(Assignment):
     weights: Tensor
 
     def apply(self, x: Tensor) -> Tensor:
-        x = x.expand(len(self.index), -1, -1)
+        x = x.expand(self.index.shape[0], -1, -1)
         return torch.cat((gather_tokens(x, self.index), self.weights.to(x.dtype) @ x), dim=1)
 
 
