@@ -4,7 +4,8 @@
     python -m ufgir.evaluate checkpoint=FILE ...
 
 run             the folder of a finished run
-checkpoint      a model.pt of one, wherever it lies now, or what python -m ufgir.authors made
+checkpoint      a model.pt of one, wherever it lies now, or what python -m ufgir.authors made; hf-hub:USER/NAME
+                takes that of a repository of the Hugging Face Hub
 dataset         another data set, with the same classes: csv, folder, leaves, cotton80, ...
 dataset.root    where the data set lies now, if it has moved; dataset.images likewise
 dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
@@ -58,7 +59,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
     weights_sha256 = weights_digest(model.state_dict())
     results = {**tested, "weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"]}
-    out = Path(words.get("out", trained.weights.with_name("evaluation.json")))
+    out = Path(words.get("out", trained.results_folder / "evaluation.json"))
     with written_whole(out) as stream:
         stream.write(json.dumps(results, indent=2) + "\n")
     show(str(trained.weights), {name: str(value) for name, value in results.items()})

@@ -19,8 +19,13 @@ def load_image(path: Path) -> Image.Image:
         ValueError: its numbers have no agreed range (floating point, or more than 16 bit).
     """
     with Image.open(path) as file:
-        file.load()
-        image = ImageOps.exif_transpose(file)
+        return as_rgb(file)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An opened image as `load_image` returns it, with the same errors."""
+    image.load()
+    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bit")
     if image.mode == "I" or image.mode.startswith("I;16"):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ufgir.data.images import load_image
+from ufgir.data.images import as_rgb, load_image
 from ufgir.errors import UserError
 
 CROP_SHARE = 0.875  # the crop's side as a share of the resized side, as in the paper
@@ -59,3 +59,15 @@ def normalised(pixels: np.ndarray) -> Tensor:
     """uint8 (S, S, 3) → float32 (3, S, S), normalised with ImageNet's mean and standard deviation."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(torch.float32).div_(255)
     return image.sub_(IMAGENET_MEAN).div_(IMAGENET_STD)
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Prepares an image exactly as the test pass does: a PIL image of any mode and size → float32 (3, S, S)."""
+
+    resize: int  # side in pixels of the square that it is resized to
+    crop: int  # side S of the square cut out of its centre
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        pixels = np.asarray(as_rgb(image).resize((self.resize, self.resize), Image.Resampling.BICUBIC))
+        return normalised(Augment().cut(pixels, self.crop, np.random.default_rng(0)))  # of which nothing is drawn

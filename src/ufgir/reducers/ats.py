@@ -18,23 +18,27 @@ class ATS(Reducer):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.budget = max(1, self.stage.aim()) + 1
-        self.picks = len(sample_points(self.budget))
+        self.points = sample_points(self.budget)
 
     def keeps(self, tokens: int) -> int:
-        return min(tokens, self.picks)
+        return min(tokens, len(self.points))
 
     def choose_queries(self, tokens: Tokens, attention: BlockAttention) -> Keep:
         prefix = tokens.prefix
         row = at_least_float32(attention.class_row()[..., prefix:])  # (B, H, n)
         scores = (row * attention.values[:, :, prefix:].norm(dim=-1)).sum(dim=1)  # (B, n)
         valid = None if tokens.valid is None else tokens.valid[:, prefix:]
-        chosen = sample(scores.detach(), sample_points(self.budget, scores.device), valid)
+        points = torch.tensor(self.points).to(scores.device, non_blocking=True)
+        chosen = sample(scores.detach(), points, valid)
         return first_chosen(chosen, self.keeps(scores.shape[1]))
 
 
-def sample_points(budget: int, device: torch.device | None = None) -> Tensor:
-    """Points in (0, 1), `budget` - 1 of them or, where rounding includes the end, `budget`."""
-    return torch.arange(1 / (2 * budget), (2 * budget - 1) / (2 * budget), 1 / budget, device=device)
+def sample_points(budget: int) -> list[float]:
+    """Points in (0, 1), `budget` - 1 of them or, where rounding includes the end, `budget`.
+
+    Numbers and not a tensor, since devices and exported graphs round otherwise and would disagree about the end.
+    """
+    return torch.arange(1 / (2 * budget), (2 * budget - 1) / (2 * budget), 1 / budget).tolist()
 
 
 def sample(scores: Tensor, points: Tensor, valid: Tensor | None) -> Tensor:

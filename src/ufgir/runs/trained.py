@@ -1,4 +1,4 @@
-"""A trained model, found again: by the folder of its run or by its weights file."""
+"""A trained model, found again: by the folder of its run, by its weights file or by its repository on the Hub."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from ufgir.errors import UserError
 from ufgir.models import ReducedViT
 from ufgir.runs.build import build_model
 from ufgir.runs.folder import RunFolder
+from ufgir.runs.repository import fetched, is_fetched
 from ufgir.training.checkpoint import load_weights
 
 TRAINED_WORDS = ("run", "checkpoint")  # exactly one of them says which model is meant
@@ -38,12 +39,18 @@ class Trained:
         model.load_state_dict(self.state_dict, strict=True, assign=True)
         return model
 
+    @property
+    def results_folder(self) -> Path:
+        """Where results about the model go by default: beside its weights or, if these were fetched, here."""
+        return Path() if is_fetched(self.weights) else self.weights.parent
+
 
 def choice_faults(words: Mapping[str, str]) -> list[str]:
     """What is wrong about the choice of a model among the words of a command."""
     if ("run" in words) != ("checkpoint" in words):
         return []
-    return ["give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt of one"]
+    return ["give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt of one (or "
+            "checkpoint=hf-hub:USER/NAME, a repository that holds one)"]
 
 
 def find_trained(words: Mapping[str, str]) -> Trained:
@@ -52,6 +59,7 @@ def find_trained(words: Mapping[str, str]) -> Trained:
     Raises:
         UserError: there are none, or they cannot be read.
     """
+    words = fetched(words)
     folder = RunFolder(Path(words["run"])) if "run" in words else None
     weights = Path(words["checkpoint"]) if folder is None else weights_of(folder)
     content = load_weights(weights)

@@ -1,0 +1,95 @@
+"""Turn a trained model into a file for other programs, checked against the model before it is kept.
+
+    python -m ufgir.export run=DIR format=onnx|torchexport|timm [out=FOLDER_OR_FILE]
+    python -m ufgir.export checkpoint=FILE ...
+
+run           the folder of a finished run
+checkpoint    a model.pt of one, or hf-hub:USER/NAME
+format        onnx: for onnxruntime, with preprocessing.json, and classify.py, which classifies with onnxruntime,
+              numpy and pillow alone
+              torchexport: for torch.export.load, with preprocessing.json
+              timm: weights that timm's own model loads, with config.json; what timm's model lacks is said
+out           the folder to write to, or the file, then named *.onnx, *.pt2 or *.safetensors; nothing in it is
+              overwritten (default: export/FORMAT beside the weights, where an earlier export is)
+tolerance     largest difference of a logit to PyTorch's that is accepted (default: 0.001)
+dataset       data set with images to check on (default: the run's own); noise is used where none are found
+dataset.root  where the data set lies now, if it has moved; dataset.images likewise
+
+The batch of onnx and torchexport may be of any size; checked are 1, 3, 5 and 16 images at a time.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from ufgir.cli import DONE, parse_words, run_command
+from ufgir.config.messages import did_you_mean, listed, nearest
+from ufgir.config.redirect import with_other_data
+from ufgir.errors import UserError
+from ufgir.exports.examples import find_examples
+from ufgir.exports.job import Job
+from ufgir.exports.place import place_of
+from ufgir.exports.to_onnx import write_onnx
+from ufgir.exports.to_timm import write_timm
+from ufgir.exports.to_torch import write_torchexport
+from ufgir.runs.trained import TRAINED_WORDS, choice_faults, find_trained
+
+DATA = ("dataset", "dataset.root", "dataset.images")
+WORDS = (*TRAINED_WORDS, "format", "out", "tolerance", *DATA)
+FORMATS = {
+    "onnx": ("model.onnx", write_onnx),
+    "torchexport": ("model.pt2", write_torchexport),
+    "timm": ("model.safetensors", write_timm),
+}
+NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript")}  # packages of the extra `export`
+TOLERANCE = 1e-3
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Find the model, write it in the format that the words name, check it and say what came of it."""
+    words, faults = parse_words(arguments, WORDS)
+    faults += choice_faults(words) + _format_faults(words) + _number_faults(words)
+    if faults:
+        raise UserError(*faults)
+    trained = find_trained(words)
+    config, faults = with_other_data(trained.config, words)
+    if faults:
+        raise UserError(*faults)
+    name, write = FORMATS[words["format"]]
+    place = place_of(words.get("out"), trained.results_folder / "export" / words["format"], name)
+    examples = find_examples(config, None if "dataset" in words else trained.folder)
+    job = Job(trained, trained.build().eval().float(), examples, float(words.get("tolerance", TOLERANCE)))
+    with place.filled() as folder:
+        said = write(job, folder / place.name)
+    print(*said, sep="\n")
+    print(f"export: {place.folder / place.name}", flush=True)
+    return DONE
+
+
+def _format_faults(words: Mapping[str, str]) -> list[str]:
+    given = words.get("format", "")
+    if given not in FORMATS:
+        return [f"format={given}: expected {listed(list(FORMATS))}.{did_you_mean(nearest(given, FORMATS))}"]
+    if missing := [package for package in NEEDED.get(given, ()) if not find_spec(package)]:
+        return [f"format={given} needs {listed(missing, 'and')}: pip install {' '.join(missing)}"]
+    out = Path(words.get("out", given))
+    suffixes = [Path(name).suffix for name, _ in FORMATS.values()]
+    own = Path(FORMATS[given][0]).suffix
+    if out.suffix in suffixes and out.suffix != own or out.is_file():
+        return [f"out={out}: for format={given} give a folder, or a new file named *{own}."]
+    return []
+
+
+def _number_faults(words: Mapping[str, str]) -> list[str]:
+    text = words.get("tolerance", str(TOLERANCE))
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    return [] if number >= 0 else [f"tolerance={text}: expected a number of at least 0, such as 0.001."]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(export, usage=__doc__))
