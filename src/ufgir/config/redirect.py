@@ -32,6 +32,7 @@ def with_other_data(config: dict, words: Mapping[str, str]) -> tuple[dict, list[
         "backbone.pretrained=false",
         typed("+backbone.kwargs", backbone["kwargs"]),
         typed("image_size", config["image_size"]),
+        typed("reduction_layers", config["reduction_layers"]),
     ]
     composed, faults = compose_run([*around, *(f"{word}={words[word]}" for word in given)])
     if faults:

@@ -100,20 +100,6 @@ def model_card(trained: Trained, results: Mapping[str, Any], repository: str, li
 def _metadata(trained: Trained, results: Mapping[str, Any], repository: str, license_id: str) -> ModelCardData:
     config, words = trained.config, axes(trained.config)
     plugins = [] if words["plugins"] == "base" else [words["plugins"]]
-    measured = {
-        "model_name": repository.partition("/")[2],
-        "eval_results": [
-            EvalResult(
-                task_type="image-classification",
-                dataset_type=words["dataset"],
-                dataset_name=words["dataset"],
-                dataset_split="test" if words["protocol"] == "test" else "validation",
-                metric_type="accuracy",
-                metric_name="top-1 accuracy",
-                metric_value=round(results["test_top1"] / 100, 6),
-            )
-        ],
-    }
     source = timm.models.get_pretrained_cfg(config["backbone"]["name"]) if config["backbone"]["pretrained"] else None
     return ModelCardData(
         license=license_id,
@@ -129,8 +115,22 @@ def _metadata(trained: Trained, results: Mapping[str, Any], repository: str, lic
         ],
         metrics=["accuracy"],
         base_model=source.hf_hub_id if source is not None and source.hf_hub_id else None,
-        **(measured if results else {}),
+        **(_measured(words, results, repository) if results else {}),
     )
+
+
+def _measured(words: Mapping[str, Any], results: Mapping[str, Any], repository: str) -> dict[str, Any]:
+    """The test accuracy in the form in which the Hub lists and compares it, as a share."""
+    top1 = EvalResult(
+        task_type="image-classification",
+        dataset_type=words["dataset"],
+        dataset_name=words["dataset"],
+        dataset_split="test" if words["protocol"] == "test" else "validation",
+        metric_type="accuracy",
+        metric_name="top-1 accuracy",
+        metric_value=round(results["test_top1"] / 100, 6),
+    )
+    return {"model_name": repository.partition("/")[2], "eval_results": [top1]}
 
 
 def _is_pretrained(config: Mapping[str, Any]) -> bool:

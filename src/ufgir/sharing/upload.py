@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError
 
 from ufgir.errors import RunFailed, UserError
 from ufgir.models.weights import reason_of
@@ -58,11 +57,16 @@ def _told(error: Exception, state: str) -> Exception:
     """What the client raises, of a dozen kinds, as something for the user."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if status == 401:
-        return UserError(
-            f"the Hugging Face Hub does not know this token; {state}. Run `hf auth login`, or set HF_TOKEN."
-        )
+        return UserError(f"the Hugging Face Hub does not know this token; {state}. {LOGIN}.")
     if status == 403:
         return UserError(f"this login may not write there; {state}. Give repo= below your own name or organisation.")
-    if isinstance(error, httpx.TransportError | OfflineModeIsEnabled | ConnectionError):
+    if status is None and _is_of_the_network(error):
         return RunFailed(f"the Hugging Face Hub cannot be reached ({reason_of(error)}); {state}.")
     return RunFailed(f"the Hugging Face Hub did not take it ({reason_of(error)}); {state}.")
+
+
+def _is_of_the_network(error: BaseException | None) -> bool:
+    """Whether the operating system refused a connection somewhere below what the client made of it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error is not None
