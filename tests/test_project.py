@@ -155,7 +155,7 @@ def test_continuous_integration_runs_the_test_targets():
 )
 def test_first_target_installs_and_the_next_does_not(setup, tmp_path, words, expected):
     result, calls = setup("demo", *words)
-    options = " --constraint constraints.txt --editable .[dev,launchers,dashboards]"
+    options = " --constraint constraints.txt --editable .[dev,launchers,dashboards,export]"
     assert (result.returncode, calls) == (0, [expected[0], expected[1] + options, DEMO]), result.stderr
     assert setup("demo", *words)[1] == [DEMO]
     os.utime(tmp_path / "constraints.txt", (2**32, 2**32))
