@@ -61,6 +61,7 @@ def export(arguments: Sequence[str]) -> int:
     place = place_of(words.get("out"), trained.results_folder / "export" / words["format"], name)
     examples = find_examples(config, None if "dataset" in words else trained.folder)
     job = Job(trained, trained.build().eval().float(), examples, float(words.get("tolerance", TOLERANCE)))
+    print(f"writing {words['format']} and checking it: seconds to minutes", file=sys.stderr, flush=True)
     with place.filled() as folder:
         said = write(job, folder / place.name)
     print(*said, sep="\n")
