@@ -55,7 +55,7 @@ def evaluate(arguments: Sequence[str]) -> int:
         config["trainer"].update(accelerator="auto", precision="32-true")
     source = find_source(config, trained.class_names, None if "dataset" in words else trained.folder)
     model = trained.build()
-    tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
+    tested = run_test(build_module(config, model, for_test=True), build_data(config, source), config["trainer"])
     weights_sha256 = weights_digest(model.state_dict())
     results = {**tested, "weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"]}
     out = Path(words.get("out", trained.weights.with_name("evaluation.json")))
