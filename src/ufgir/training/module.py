@@ -35,11 +35,12 @@ class ClassifierModule(L.LightningModule):
         self.max_epochs = max_epochs
         self.seed = seed
         self.clipped = clipped
-        top1 = MulticlassAccuracy(num_classes, average="micro")
-        top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes))
+        # What torchmetrics would check of every batch stops a GPU's queue; the recorder looks out for bad losses.
+        top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
         self.train_metrics = MetricCollection({"top1": top1.clone()})
         self.test_metrics = MetricCollection({"top1": top1, "top5": top5})
-        self.train_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.train_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def configure_optimizers(self) -> dict:
         """AdamW and a learning rate for each epoch."""
