@@ -55,6 +55,11 @@ class Augment:
         return crop[:, ::-1] if draw.random() < self.hflip else crop
 
 
+def cut_for_test(path: Path, side: int, size: int) -> np.ndarray:
+    """An image file as the test pass cuts it: uint8 (size, size, 3), the centre of its resize to `side`."""
+    return Augment().cut(resized_pixels(path, side), size, np.random.default_rng(0))  # of which nothing is drawn
+
+
 def normalised(pixels: np.ndarray) -> Tensor:
     """uint8 (S, S, 3) → float32 (3, S, S), normalised with ImageNet's mean and standard deviation."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(torch.float32).div_(255)
