@@ -33,7 +33,7 @@ def curve_picture(table: pd.DataFrame, trained_rate: float | list[float], title:
     def draw(columns: int) -> Figure:
         figure, (axis,) = panels([4.2], 1, 6.5)
         figure.set_size_inches(6.5 if columns > 1 else 3.7, 4.6)
-        axis.plot(table["gmacs"], table["test_top1"], marker="o", color=COLOURS[0], label="the same weights")
+        axis.plot(table["gmacs"], table["test_top1"], marker="o", color=COLOURS[0], label="these weights")
         own = table[table["keep_rate"] == rate_text(trained_rate)]
         if len(own):
             style = dict(linestyle="", marker="o", markersize=14, markerfacecolor="none", color=COLOURS[1])

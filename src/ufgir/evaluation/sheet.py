@@ -44,7 +44,8 @@ def _draw_pair(
     mistaken = images[(images["class_id"] == pair.class_id) & (images["taken_for"] == pair.taken_for)]
     mistaken = mistaken.sort_values("sureness", ascending=False)["path"].tolist()
     others, kind = _examples(pair.taken_for, images, source)
-    times = f"{pair.times} of its {pair.images} test image{'s' * (pair.images != 1)}, {100 * pair.sureness:.0f} % sure"
+    whole = f"{pair.images} test image{'s' * (pair.images != 1)}"
+    times = f"{pair.times} of its {whole}, mean probability {100 * pair.sureness:.0f} %"
     pen.line((columns[0], top, sheet.width - 2 * GAP, top), "#cccccc")
     _line(pen, (columns[0], top + 6), source.class_names[pair.class_id], half, WRONG, 15, bold=True)
     _line(pen, (columns[0], top + 27), times, half, LIGHT, 12)
@@ -58,14 +59,12 @@ def _draw_pair(
 
 
 def _examples(class_id: int, images: pd.DataFrame, source: Source) -> tuple[list[Path], str]:
-    """Images of a class, and what they are: recognised ones of the test, else any of the test, else of the training."""
+    """Images of a class and what they are: of the test, recognised ones first; where these are few, of the training."""
     own = images[images["class_id"] == class_id]
-    if own["correct"].any():
-        right = own[own["correct"].astype(bool)].sort_values("sureness", ascending=False)
-        return right["path"].tolist(), "test images of it that were recognised"
-    if len(own):
-        return own["path"].tolist(), "test images of it, none of which was recognised"
-    return source.paths(source.train[source.train["class_id"] == class_id]), "training images of it"
+    tested = own.sort_values(["correct", "sureness"], ascending=False)["path"].tolist()[:EXAMPLES]
+    trained = source.paths(source.train[source.train["class_id"] == class_id])[: EXAMPLES - len(tested)]
+    counts = [f"{len(paths)} {kind}" for paths, kind in ((tested, "test"), (trained, "training")) if paths]
+    return tested + trained, f"{' and '.join(counts)} images of it"
 
 
 def _line(pen, place: tuple[int, int], text: str, width: int, colour: str, size: int, bold: bool = False) -> None:

@@ -29,9 +29,10 @@ def prediction_sheet(
     rows = -(-len(answered) // columns)
     height = SIDE + (LINES + 1) * LINE + GAP + 8
     sheet, pen = blank(columns * (SIDE + GAP) + GAP, HEAD + rows * height + GAP)
-    shown = f"{total} images" if len(answered) == total else f"the first {len(answered)} of {total:,} images"
+    images = f"{total:,} image{'s' * (total != 1)}"
+    shown = images if len(answered) == total else f"The first {len(answered)} of {images}"
     width = sheet.width - 2 * GAP
-    pen.text((GAP, 10), fitting(f"What {model} takes {shown} for", width, font(18, True)), DARK, font(18, True))
+    pen.text((GAP, 10), fitting(f"{shown}, classified by {model}", width, font(18, True)), DARK, font(18, True))
     legend = "below each image: its file, then the likeliest classes; a bar is as long as its class is likely"
     pen.text((GAP, 34), fitting(legend, width, font(12)), LIGHT, font(12))
     for number, (path, answer) in enumerate(answered):
@@ -46,7 +47,7 @@ def _annotate(
     pen: ImageDraw.ImageDraw, corner: tuple[int, int], path: Path, answer: Answer, class_names: Sequence[str]
 ) -> None:
     left, top = corner[0], corner[1] + SIDE + 4
-    pen.text((left, top), fitting(path.name, SIDE, font(12)), LIGHT, font(12))
+    pen.text((left, top), fitting("/".join(path.parts[-2:]), SIDE, font(12)), LIGHT, font(12))
     guesses = list(zip(answer.classes, answer.probabilities, strict=True))[:LINES]
     for rank, (number, probability) in enumerate(guesses):
         y, face = top + (rank + 1) * LINE, font(13, rank == 0)
@@ -54,5 +55,5 @@ def _annotate(
         pen.rectangle((left, y, left + SIDE - 1, y + LINE - 4), FRAME)
         pen.rectangle((left, y, left + round((SIDE - 1) * probability), y + LINE - 4), "#b9d9ee" if rank else "#86c1e6")
         room = SIDE - 10 - face.getlength(percent)
-        pen.text((left + 3, y), fitting(class_names[number], room, face), DARK if rank else LIGHT, face)
+        pen.text((left + 3, y), fitting(class_names[number], room, face), LIGHT if rank else DARK, face)
         pen.text((left + SIDE - 3, y), percent, RIGHT if rank == 0 else LIGHT, face, anchor="ra")
