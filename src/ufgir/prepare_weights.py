@@ -18,9 +18,9 @@ from typing import Any
 from ufgir.cli import DONE, FAILED, SKIPPED, parse_words
 from ufgir.config import compose_run, resolve
 from ufgir.errors import UserError
+from ufgir.grids.grid import jobs_told, label
 from ufgir.models import hub
 from ufgir.models.backbones import describe
-from ufgir.sweeps.grid import jobs_told, label
 
 WORDS = ("backbone", "backbone.name", "sweep")
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from ufgir.cli import DONE, run_command
 from ufgir.errors import UserError
-from ufgir.sweeps.estimate import estimate
-from ufgir.sweeps.grid import axes_of, expand, grid_names, label, load_grid
-from ufgir.sweeps.show import show_plan, show_status
-from ufgir.sweeps.survey import survey
+from ufgir.grids.estimate import estimate
+from ufgir.grids.grid import axes_of, expand, grid_names, label, load_grid
+from ufgir.grids.show import show_plan, show_status
+from ufgir.grids.survey import survey
 
 VERBS = {"plan": show_plan, "status": show_status}
 

@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.errors import RunFailed, UserError
+from ufgir.grids.grid import jobs_told
+from ufgir.grids.launch import OUTCOMES, refuse_faulty
+from ufgir.grids.survey import survey
 from ufgir.resources import conf_dir, search_path
 from ufgir.runs.lease import leased_gpu
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
-from ufgir.sweeps.grid import jobs_told
-from ufgir.sweeps.launch import OUTCOMES, refuse_faulty
-from ufgir.sweeps.survey import survey
 
 MULTIRUN = ("-m", "--multirun")
 HYDRA_FLAGS = (

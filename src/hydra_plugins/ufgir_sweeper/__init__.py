@@ -67,8 +67,8 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Launch the jobs; called by Hydra with the words of the command line but its own."""
-        from ufgir.sweeps.grid import expand, grid_of, jobs_told
-        from ufgir.sweeps.launch import launch_due
+        from ufgir.grids.grid import expand, grid_of, jobs_told
+        from ufgir.grids.launch import launch_due
 
         words = [word for word in arguments if not word.startswith("sweep=")]
         if self.settings["union"] is None:

@@ -17,6 +17,7 @@ WITHOUT_EFFECT = (
     "dataset.root", "dataset.images", "dataset.cache", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
+    "trainer.gradient_checkpointing",
 )  # fmt: skip  # settings that do not change the numbers
 TOLD_ELSEWHERE = (
     "dataset.epochs", "dataset.pretrained",  # by trainer.max_epochs and backbone.pretrained

@@ -129,6 +129,7 @@ RULES: dict[str, Rule] = {
     "trainer.accumulate_grad_batches": Rule(COUNT, 1),
     "trainer.gradient_clip_val": Rule(or_null(number(above=0)), 1.0),
     "trainer.compile": Rule(FLAG, False),
+    "trainer.gradient_checkpointing": Rule(FLAG, False),
     "trainer.log_every_n_steps": Rule(COUNT, 10),
     "trainer.limit_train_batches": Rule(BATCHES, 1.0),
     "trainer.limit_test_batches": Rule(BATCHES, 1.0),

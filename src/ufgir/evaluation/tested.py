@@ -54,7 +54,7 @@ def tested_once(model: ReducedViT, config: Mapping[str, Any], source: Source, we
         "image_size": config["image_size"],
         "gmacs": round(count_macs(model, config["image_size"]) / 1e9, 4),
     }
-    module = build_module(config, model)
+    module = build_module(config, model, for_test=True)
     figures = run_test(module, build_data(config, source), config["trainer"], [listener])
     told = {"weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"], **cost}
     return Tested({**figures, **told}, _images(source, listener.answers))

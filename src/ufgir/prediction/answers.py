@@ -68,9 +68,9 @@ def classify(
 
 
 def _answers_of(module: torch.nn.Module, fabric: Fabric, pixels: list[np.ndarray], batch_size: int) -> list[Answer]:
-    images = torch.stack([normalised(image) for image in pixels])  # (B, 3, S, S)
+    images = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in pixels]))  # uint8 (B, 3, S, S)
     try:
         with torch.inference_mode():
-            return answers(module(fabric.to_device(images)).float())
+            return answers(module(normalised(fabric.to_device(images))).float())
     except torch.cuda.OutOfMemoryError as error:
         raise RunFailed(f"the GPU has too little memory for batch_size={batch_size}; give a smaller one.") from error

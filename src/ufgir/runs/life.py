@@ -27,7 +27,8 @@ from ufgir.training.checkpoint import AtomicCheckpointIO, save_weights, steps_ta
 from ufgir.training.loggers import close_loggers, log_results, make_loggers
 from ufgir.training.recorder import Recorder
 
-OWN_TRAINER_WORDS = ("compile", "progress", "limit_test_batches")  # not for the Trainer that fits
+# Not for the Trainer that fits.
+OWN_TRAINER_WORDS = ("compile", "gradient_checkpointing", "progress", "limit_test_batches")
 
 
 def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: ReducedViT) -> dict[str, Any]:

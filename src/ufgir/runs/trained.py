@@ -126,7 +126,8 @@ def _without_end(folder: RunFolder) -> str:
 def on_this_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with which a trained model is used here: one device, and full precision where its own is not had."""
     config = deepcopy(dict(config))
-    config["trainer"].update(devices=1, num_nodes=1, strategy="auto")  # which is how the run itself was tested
+    # Which is how the run itself was tested; activations are recomputed in training only.
+    config["trainer"].update(devices=1, num_nodes=1, strategy="auto", gradient_checkpointing=False)
     if machine_faults(config):
         print("this machine lacks the device it was trained on: computing in full precision, last digits may differ")
         config["trainer"].update(accelerator="auto", precision="32-true")

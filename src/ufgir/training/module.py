@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from ufgir.training.optimizer import make_optimizer
 from ufgir.training.schedule import epoch_rates
 
 
@@ -22,14 +23,18 @@ class ClassifierModule(L.LightningModule):
         optim: the `optim` group of the configuration.
         max_epochs: total number of epochs, which the learning-rate schedule spans.
         seed: seed of the random numbers drawn while training.
+        clipped: whether the trainer clips gradients.
     """
 
-    def __init__(self, model: nn.Module, num_classes: int, optim: Mapping, max_epochs: int, seed: int) -> None:
+    def __init__(
+        self, model: nn.Module, num_classes: int, optim: Mapping, max_epochs: int, seed: int, *, clipped: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.optim = optim
         self.max_epochs = max_epochs
         self.seed = seed
+        self.clipped = clipped
         top1 = MulticlassAccuracy(num_classes, average="micro")
         top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes))
         self.train_metrics = MetricCollection({"top1": top1.clone()})
@@ -38,23 +43,12 @@ class ClassifierModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         """AdamW and a learning rate for each epoch."""
-        optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=self.optim["lr"], betas=tuple(self.optim["betas"]), eps=self.optim["eps"]
-        )
+        optimizer = make_optimizer(self.model, self.optim, clipped=self.clipped)
         rates = epoch_rates(self.optim, self.max_epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda epoch: rates[min(epoch, len(rates) - 1)] / self.optim["lr"]
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
-
-    def _parameter_groups(self) -> list[dict]:
-        """Without decay: 1-D parameters, biases and what the model names. With it: the others."""
-        excepted = self.model.no_weight_decay()
-        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups[parameter.ndim > 1 and not name.endswith(".bias") and name not in excepted].append(parameter)
-        return [{"params": groups[decay], "weight_decay": decay * self.optim["weight_decay"]} for decay in groups]
 
     def on_train_epoch_start(self) -> None:
         """Random numbers depend on seed, epoch and process alone, so a resumed run draws what it would have drawn."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from ufgir.data import image_faults
 from ufgir.errors import UserError
+from ufgir.grids.survey import MAX_ATTEMPTS, PlannedRun, survey
 from ufgir.runs.announce import show
-from ufgir.sweeps.survey import MAX_ATTEMPTS, PlannedRun, survey
 
 ROUNDS = 3  # in which an engine that broke down is started anew
 

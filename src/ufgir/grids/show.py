@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 
+from ufgir.grids.survey import MAX_ATTEMPTS, PlannedRun
 from ufgir.runs.announce import show
-from ufgir.sweeps.survey import MAX_ATTEMPTS, PlannedRun
 
 SHOWN = 20  # failures in a list
 RECENT = timedelta(hours=6)  # from which the rate is taken

@@ -8,9 +8,9 @@ import pytest
 from ufgir.config import compose_run, resolve
 from ufgir.config.base import composed_whole
 from ufgir.errors import UserError
+from ufgir.grids.grid import expand, grid_names, grid_of, jobs_told, label, load_grid
+from ufgir.grids.survey import survey
 from ufgir.resources import conf_dir
-from ufgir.sweeps.grid import expand, grid_names, grid_of, jobs_told, label, load_grid
-from ufgir.sweeps.survey import survey
 
 NINE = {
     "deit_b", "deit3_b", "deit3_b_in21k", "vit_b_in21k", "vit_b_miil", "vit_b_mocov3", "vit_b_dino", "vit_b_mae",

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ufgir.grids.survey import PlannedRun
 from ufgir.models.forecast import Forecast, forecast
-from ufgir.sweeps.survey import PlannedRun
 
 TRAINING = 3  # forward passes that a training step costs: forward, and about twice as much backward
 # The authors' unreduced ViT-B/16 at 448 px on an RTX 3090: 174 images/s of 78.5 GMACs in mixed precision.
