@@ -55,6 +55,11 @@ class Augment:
         return crop[:, ::-1] if draw.random() < self.hflip else crop
 
 
+def cut_for_test(path: Path, side: int, size: int) -> np.ndarray:
+    """An image file as the test pass cuts it: uint8 (size, size, 3), the centre of its resize to `side`."""
+    return Augment().cut(resized_pixels(path, side), size, np.random.default_rng(0))  # of which nothing is drawn
+
+
 def normalised(images: Tensor) -> Tensor:
     """uint8 (..., 3, S, S) → float32, normalised with ImageNet's mean and standard deviation, on the same device."""
     mean, std = _statistics(images.device)

@@ -76,12 +76,13 @@ class ClassifierModule(L.LightningModule):
         self.test_loss.reset()
         self.test_metrics.reset()
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the batch's hits and its loss."""
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Count the batch's hits and its loss; the logits (B, classes) go on to the callbacks."""
         images, targets = batch
         logits = self.model(images).float()
         self.test_loss.update(F.cross_entropy(logits, targets), weight=len(targets))
         self.test_metrics.update(logits, targets)
+        return logits
 
     def test_summary(self) -> dict[str, float]:
         """`test_top1` and `test_top5` in percent, and `test_loss`, over the last test pass."""
