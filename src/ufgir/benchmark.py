@@ -50,7 +50,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     if own["targets"]:
         return bounds(own, words)
     earlier = results.read(Path(own["compare"])) if own["compare"] else None
-    jobs = list(sound_jobs(words))
+    jobs = models(words, own["mode"].split(","))
     if faults := list(dict.fromkeys(fault for _, config in jobs for fault in machine_faults(config))):
         raise UserError(*faults)
     if int(own["processes"]) > 1:
@@ -93,6 +93,22 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     if faults:
         raise UserError(*faults)
     return own, [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
+
+
+def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """The words and the configuration of each model.
+
+    A batch of one image cannot train the BatchNorm of CLA, but it can be evaluated: without training it is allowed.
+    """
+    batches = [word for word in words if word.partition("=")[0] == "optim.batch_size"]
+    sizes = ",".join(batches).replace("optim.batch_size=", "").split(",")
+    if "train" in modes or not all(size.isdigit() and int(size) > 0 for size in sizes):
+        return list(sound_jobs(words))
+    return [
+        ({**job, "optim.batch_size": size}, {**config, "optim": {**config["optim"], "batch_size": int(size)}})
+        for job, config in sound_jobs([word for word in words if word not in batches])
+        for size in sizes
+    ]
 
 
 def measured(
