@@ -20,7 +20,7 @@ DATASETS = "expected cotton80, csv, folder, leaves, soyageing, soygene, soygloba
         ("dataset=/my/images", f"{DATASETS} For your own images: dataset=csv dataset.root=DIR, or dataset=folder "
                                "dataset.root=DIR."),
         ("experiment=dmeo", "expected demo, real_leaves, tome_025 or null. Did you mean experiment=demo?"),
-        ("debug=limt", "expected fdr, limit, profiler or null. Did you mean debug=limit?"),
+        ("debug=limt", "expected fdr, limit, overfit, profiler or null. Did you mean debug=limit?"),
         ("logger=null", "expected csv or wandb."),
         ("plugins=[cla,clc]", "expected one choice. To start one run for each: plugins=cla,clc --multirun."),
         ("+experiment=demo", "the group experiment is there already. Write experiment=demo."),

@@ -70,6 +70,7 @@ RULES: dict[str, Rule] = {
     "dataset.epochs": Rule(COUNT, 50),
     "dataset.pretrained": Rule(FLAG, False),
     "dataset.resize": Rule(or_null(COUNT), 256),
+    "dataset.train_images": Rule(or_null(COUNT), 8),
     "dataset.cache": Rule(one_of("none", "ram", "disk"), "ram"),
     "dataset.num_workers": Rule(or_null(integer(least=0)), 4),
     "dataset.expected.classes": Rule(COUNT, 80),
