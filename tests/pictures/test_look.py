@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ufgir import create_model
-from ufgir.pictures.figure import Subject, figure_of
+from ufgir.pictures.figure import GAP, Subject, figure_of
 from ufgir.pictures.look import look_at
 from ufgir.pictures.patches import Fate
 from ufgir.reducers import Reducer, reducer_names
@@ -103,5 +103,5 @@ def test_the_panels_of_a_figure_are_the_pixels_of_the_image(layers):
     with Image.open(io.BytesIO(figure_of(look, Subject("kind_$1/a_$b.png", "c" * 999, "d")))) as picture:
         pixels, large = np.asarray(picture.convert("RGB")), 12 * 32
     expected = np.asarray(Image.fromarray(PIXELS).resize((large, large), Image.Resampling.BICUBIC))
-    rows = [top for top in range(len(pixels) - large) if (pixels[top, 24 : 24 + large] == expected[0]).all()]
-    assert len(rows) == 1 and (pixels[rows[0] : rows[0] + large, 24 : 24 + large] == expected).all()
+    rows = [top for top in range(len(pixels) - large) if (pixels[top, GAP : GAP + large] == expected[0]).all()]
+    assert len(rows) == 1 and (pixels[rows[0] : rows[0] + large, GAP : GAP + large] == expected).all()

@@ -39,8 +39,10 @@ def test_means_are_merged_and_other_sums_fused():
     assert shares == pytest.approx([1, 0.75, 0.25, 2 / 3, 1 / 3, 0])
 
 
-def test_a_mean_of_the_whole_image_is_shown_by_its_weights():
+def test_a_mean_that_is_alone_is_shown_by_its_weights():
     assert fates([[0.5, 0.3, 0.2]])[1] == [Fate.FUSED]
+    patches = [Fate.FUSED, Fate.FUSED, Fate.DROPPED]
+    assert fates([[0.5, 0.5, 0], [0, 0, 0]], [0, 1]) == (patches, [Fate.FUSED, Fate.RECOVERED])
 
 
 def test_patches_spread_over_tokens_are_mixed():

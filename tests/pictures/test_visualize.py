@@ -11,6 +11,7 @@ from tiny import WORDS, make_data
 from ufgir.cli import run_command
 from ufgir.data import load_source
 from ufgir.errors import UfgirWarning
+from ufgir.pictures.figure import GAP
 from ufgir.runs.plan import plan_run
 from ufgir.runs.start import start_run
 from ufgir.runs.token_pictures import draw_tokens
@@ -69,7 +70,7 @@ def test_a_file_a_folder_and_a_pattern(draw, images, tmp_path):
     code, said, _ = draw(f"images={images / 'kind_0' / 'test_1.png'}", "out=one")
     assert code == 0 and said.strip().splitlines()[-1] == "figures: one" and names(tmp_path / "one") == ["test_1.png"]
     with Image.open(tmp_path / "one" / "test_1.png") as figure:
-        assert figure.size == (5 * (384 + 24) + 24, 706)
+        assert figure.size == (5 * (384 + GAP) + GAP, 706)
     pattern, kind_1 = images / "kind_*" / "test_0.png", images / "kind_1"  # 4 images and 6, one of them the same
     code, said, _ = draw(f"images={pattern}", f"images={kind_1}", "out=many", "limit=4")
     assert code == 0 and "4 of the 9 images were taken; limit=9 takes all of them" in said

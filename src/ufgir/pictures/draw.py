@@ -10,6 +10,7 @@ import numpy as np
 from ufgir.data.wording import reason
 from ufgir.files import written_whole
 from ufgir.models import ReducedViT
+from ufgir.models.backbones import config_name
 from ufgir.pictures.figure import Subject, figure_of
 from ufgir.pictures.look import look_at, model_pixels
 
@@ -73,7 +74,7 @@ class Drawer:
         rates = config["keep_rate"] if isinstance(config["keep_rate"], list) else [config["keep_rate"]]
         reducer = config["reducer"]["name"]
         parts = [
-            config["backbone"]["name"],
+            config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
             "no reducer" if reducer == "none" else f"{reducer}, keep rate {' '.join(f'{rate:g}' for rate in rates)}",
             f"plug-ins: {config['plugins']['name']}",
             f"{config['image_size']} px",

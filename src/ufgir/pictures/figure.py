@@ -10,13 +10,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from ufgir.pictures.look import AttentionLook, Look
 from ufgir.pictures.paint import ATTENTION, SHARE, enlarged, paint_patches, paint_values
 from ufgir.pictures.patches import Fate
 
 PANEL = 384  # pixels, about: an image is enlarged a whole number of times, and everything else with it
-GAP, HEAD, FOOT, ABOVE, BELOW = 24, 96, 56, 78, 92  # between panels, and for what stands around them, for that PANEL
+GAP, HEAD, FOOT, ABOVE, BELOW = 36, 96, 56, 78, 92  # between panels, and for what stands around them, for that PANEL
 FEWEST, MOST = 3, 5  # columns
 DPI = 100
 TEXT, SMALL = 13, 11.5  # points
@@ -133,7 +134,8 @@ def _attention_panel(look: Look, large: np.ndarray) -> Panel:
 
 
 def _parts_of(look: Look, attention: AttentionLook) -> str:
-    parts = {"patches": attention.patches.sum(), _prefix(look): attention.prefix, "from the cache": attention.cache}
+    prefix = "CLS" if look.prefix == 1 else "CLS and registers"
+    parts = {"patches": attention.patches.sum(), prefix: attention.prefix, "from the cache": attention.cache}
     return ", ".join(f"{part:.0%} {name}" for name, part in parts.items() if part > 0)
 
 
@@ -150,7 +152,8 @@ def _show(figure: Figure, axes: Axes, panel: Panel, scale: float) -> None:
         return
     bar = axes.inset_axes((0, -22 / PANEL, 1, 12 / PANEL))
     scale = ScalarMappable(Normalize(0, 100 * panel.top), panel.colours)
-    figure.colorbar(scale, cax=bar, orientation="horizontal").set_label(panel.meaning, fontsize=SMALL)
+    ticks = MaxNLocator(4)
+    figure.colorbar(scale, cax=bar, orientation="horizontal", ticks=ticks).set_label(panel.meaning, fontsize=SMALL)
     bar.tick_params(labelsize=SMALL)
 
 

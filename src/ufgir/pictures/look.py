@@ -12,7 +12,7 @@ from ufgir.models import ReducedViT
 from ufgir.models.attention import SelfAttention
 from ufgir.models.blocks import Passage
 from ufgir.models.modes import evaluating
-from ufgir.pictures.patches import NOTHING, PatchMap, read_patches
+from ufgir.pictures.patches import PatchMap, read_patches
 from ufgir.tokens import Tokens
 
 
@@ -103,7 +103,7 @@ def _attention_of(model: ReducedViT, layer: int, attended: Tokens) -> AttentionL
     row = _numpy(row[0].float().mean(dim=0)[_present(attended)])
     source, from_cache = _origin(attended, 0)
     mass = source.sum(axis=1) + from_cache
-    row_of_sources = np.where(mass > NOTHING, row / np.where(mass > NOTHING, mass, 1), 0)
+    row_of_sources = row / np.where(mass > 0, mass, 1)  # the prefix has no sources
     prefix = float(row[: attended.prefix].sum())
     return AttentionLook(layer, row_of_sources @ source, prefix, float(row_of_sources @ from_cache))
 

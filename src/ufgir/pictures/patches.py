@@ -5,7 +5,6 @@ from enum import IntEnum
 
 import numpy as np
 
-NOTHING = 1e-6  # a weight below this is none
 SLACK = 0.02  # how far a token's weights may be from their ideal sum: DPC-KNN divides by a little more
 
 
@@ -50,7 +49,7 @@ def read_patches(source: np.ndarray, from_cache: np.ndarray) -> PatchMap:
     """
     tokens = _fates_of_tokens(source, from_cache)
     weight, total = source.max(axis=0, initial=0), source.sum(axis=0)
-    present = total > NOTHING
+    present = total > 0
     token = np.full(len(total), -1)
     token[present] = source[:, present].argmax(axis=0) if present.any() else -1
     fate = np.full(len(total), Fate.DROPPED)
@@ -64,14 +63,14 @@ def read_patches(source: np.ndarray, from_cache: np.ndarray) -> PatchMap:
 
 
 def _fates_of_tokens(source: np.ndarray, from_cache: np.ndarray) -> np.ndarray:
-    has = source > NOTHING  # (N, P)
+    has = source > 0  # (N, P)
     count, mass = has.sum(axis=1), source.sum(axis=1) + from_cache
     is_mean = np.abs(mass - 1) < SLACK
     kept = (count == 1) & is_mean & (from_cache < SLACK)
     # Spread out: in several tokens, and in none alone.
     spread = (source.max(axis=0, initial=0) < (1 - SLACK) * source.sum(axis=0)) & ~has[kept].any(axis=0)
-    # A mean of the whole image has no outline to show, but its weights may tell something.
-    is_group = is_mean & (count < source.shape[1])
+    # Where all patches that are left are in one token, an outline shows nothing, but its weights may tell something.
+    is_group = is_mean & ((count > 0).sum() > 1)
     fates = np.where(is_group, Fate.MERGED, Fate.FUSED)
     fates[(has & spread).any(axis=1)] = Fate.MIXED
     fates[kept] = Fate.KEPT

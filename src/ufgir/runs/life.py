@@ -71,8 +71,7 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
         }
         log_results(loggers, results, steps)
         if config["callbacks"]["tokens"]:
-            figures = draw_tokens(folder.tokens, config, source, model, facts["gmacs"])
-            log_pictures(loggers, figures, steps)
+            log_pictures(loggers, draw_tokens(folder.tokens, config, source, model, facts["gmacs"]), steps)
         if config["keep"] != "none":
             save_weights(folder.weights, model, config, source.class_names)
         folder.write_results(results)  # last of what must be there: from here on the run is finished

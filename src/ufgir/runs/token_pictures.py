@@ -13,9 +13,7 @@ from ufgir.pictures import Drawer, Labels, draw_files, figure_names, spread
 IMAGES = 4
 
 
-def draw_tokens(
-    folder: Path, config: Mapping[str, Any], source: Source, model: ReducedViT, gmacs: float
-) -> list[Path]:
+def draw_tokens(folder: Path, config: Mapping[str, Any], source: Source, model: ReducedViT, gmacs: float) -> list[Path]:
     """Draw a few images of the test table, spread over it.
 
     Args:
