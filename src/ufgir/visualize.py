@@ -20,6 +20,7 @@ from pathlib import Path
 from ufgir.cli import DONE, SKIPPED, parse_words, run_command
 from ufgir.cost import count_macs
 from ufgir.data.progress import tracked
+from ufgir.data.wording import reason
 from ufgir.errors import UserError
 from ufgir.pictures import Drawer, Labels, draw_files, figure_names, find_images, spread
 from ufgir.runs.tested import tested_images
@@ -43,7 +44,10 @@ def visualize(arguments: Sequence[str]) -> int:
     drawer = Drawer(model, trained.config, gmacs, Labels(trained.class_names, tested_images(trained)))
     chosen = spread(paths, int(words.get("limit", LIMIT)))
     out = Path(words.get("out", trained.weights.with_name("tokens")))
-    unreadable = draw_files(drawer, tracked(chosen, len(chosen), "drawing"), figure_names(chosen), out)
+    try:
+        unreadable = draw_files(drawer, tracked(chosen, len(chosen), "drawing"), figure_names(chosen), out)
+    except OSError as error:
+        raise UserError(f"out={out} cannot be written to: {reason(error)}. Give another folder.") from error
     for path, why in unreadable.items():
         print(f"skipped: {path}: {why}", file=sys.stderr)
     if len(chosen) < len(paths):

@@ -110,3 +110,10 @@ def test_mistakes_are_told_together_and_leave_nothing(draw, folder, tmp_path):
     assert "there is no image in this folder" in draw("images=empty")[2]
     code, _, told = draw("images=empty", f"run={folder}", f"checkpoint={tmp_path}")
     assert code == 2 and "either run=DIR" in told
+
+
+def test_a_figure_that_cannot_be_written_is_told(draw, images, tmp_path):
+    (tmp_path / "out" / "val_0.png").mkdir(parents=True)  # in the place of the figure
+    code, _, told = draw(f"images={images / 'kind_0' / 'val_0.png'}", "out=out")
+    assert code == 2 and told.startswith("out=out cannot be written to: ")
+    assert names(tmp_path / "out") == ["val_0.png"], "nothing half-written"
