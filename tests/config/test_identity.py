@@ -32,11 +32,10 @@ KEEPING = [
     "dataset.pretrained=true backbone.pretrained=false", "keep_rate=0.5 reducer.keep_rate=0.9",
     "trainer.precision=auto", "trainer.precision=32", "trainer.precision=32-true",
     "backbone.name=deit_small_patch16_224.fb_in1k", "trainer.limit_train_batches=1.0",
-    "keep=all", "data_root=/d", "output_root=/o", "dataset.root=/r", "dataset.images=i", "dataset.cache=none",
-    "dataset.num_workers=4", "trainer=cpu", "trainer.devices=2", "trainer.num_nodes=2", "trainer.strategy=ddp",
-    "trainer.progress=false", "trainer.profiler=simple", "trainer.log_every_n_steps=1", "logger=wandb",
-    "trainer.gradient_checkpointing=true",
-    "logger=wandb logger.mode=offline logger.tags=[a]",
+    "keep=all", "callbacks.tokens=true", "data_root=/d", "output_root=/o", "dataset.root=/r", "dataset.images=i",
+    "dataset.cache=none", "dataset.num_workers=4", "trainer=cpu", "trainer.devices=2", "trainer.num_nodes=2",
+    "trainer.strategy=ddp", "trainer.progress=false", "trainer.profiler=simple", "trainer.log_every_n_steps=1",
+    "trainer.gradient_checkpointing=true", "logger=wandb", "logger=wandb logger.mode=offline logger.tags=[a]",
 ]  # fmt: skip
 
 SAME = [

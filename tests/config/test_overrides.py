@@ -66,8 +66,8 @@ def test_misspelt_names_are_put_right(faults_of, line, meant):
         ("plugin=abc", "there is no such setting. Did you mean plugins=base, cla, clc, clca or ifa?"),
         ("augment.foo=3", "there is no such setting; augment has random_crop and hflip."),
         ("foo=3", "there is no such setting. There are keep_rate, reduction_layers, image_size, seed, protocol, keep, "
-                  "data_root and output_root, and the groups dataset, backbone, reducer, plugins, augment, optim, "
-                  "trainer, logger, debug and experiment."),
+                  "callbacks, data_root and output_root, and the groups dataset, backbone, reducer, plugins, augment, "
+                  "optim, trainer, logger, debug and experiment."),
         ("plugins.name=base", "the name goes with the choice. Write plugins=base."),
         ("plugins.head=cla", "plugins.head has the settings name and multiplier. "
                              "Set one of them: plugins.head.name=VALUE."),

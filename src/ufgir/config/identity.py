@@ -13,7 +13,7 @@ import pandas as pd
 from ufgir.models.backbones import config_name
 
 WITHOUT_EFFECT = (
-    "data_root", "output_root", "keep", "logger",
+    "data_root", "output_root", "keep", "logger", "callbacks",
     "dataset.root", "dataset.images", "dataset.cache", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "seed": Rule(integer(least=0, most=2**32 - 1), 1),
     "protocol": Rule(one_of("test", "val"), "test"),
     "keep": Rule(one_of("weights", "none", "all"), "weights"),
+    "callbacks.tokens": Rule(FLAG, False),
     "data_root": Rule(PATH, "data"),
     "output_root": Rule(PATH, "outputs"),
     "dataset.name": Rule(TEXT, "leaves"),

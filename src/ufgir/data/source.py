@@ -51,6 +51,11 @@ class Source:
         """The image file of each row."""
         return [self.image_root / path for path in table["dir"]]
 
+    def test_classes(self) -> dict[Path, int]:
+        """Class id of each test image, by its absolute path."""
+        numbers = map(int, self.test["class_id"])
+        return {path.absolute(): number for path, number in zip(self.paths(self.test), numbers, strict=True)}
+
     def prepare(self, progress: bool = True) -> None:
         """Render a procedural data set unless that is done; any other is there already."""
         if self.render is not None:
