@@ -7,6 +7,9 @@ UV := $(shell command -v uv)
 CONSTRAINTS := constraints.txt
 
 VENV_PYTHON := .venv/bin/python
+# One file of tests at a time on each core: threads of several processes would only hinder each other.
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
+ONE_THREAD := OMP_NUM_THREADS=1
 INSTALLED := .venv/installed
 OLDEST := .venv-oldest/installed
 
@@ -27,13 +30,13 @@ demo: $(INSTALLED)  ## train, test and cost a small reduced ViT on the embedded 
 	$(VENV_PYTHON) -m ufgir.train experiment=demo $(ARGS)
 
 test: $(INSTALLED)  ## run the fast tests
-	$(VENV_PYTHON) -m pytest $(ARGS)
+	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, kills
 	$(VENV_PYTHON) -m pytest -m "slow and not gpu" --timeout=1200 $(ARGS)
 
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
-	.venv-oldest/bin/python -m pytest $(ARGS)
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(INSTALLED)  ## check style and imports
 	$(VENV_PYTHON) -m ruff check

@@ -20,6 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FOLDERS = {".ci", "conf", "docs", "notebooks", "src", "sweeps", "tests"}
 FILES = {".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md"}
 FILES |= {"constraints.txt", "pyproject.toml"}
+FAST_TESTS = "-m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile"
 PAPER = "Cross-Layer Cache Aggregation for Token Reduction in Ultra-Fine-Grained Image Recognition"
 AUTHORS = "Edwin Arkel Rios, Jansen Christopher Yuanda, Vincent Leon Ghanz, Cheng-Wei Yu, Bo-Cheng Lai, Min-Chun Hu"
 
@@ -143,7 +144,7 @@ def test_continuous_integration_runs_the_test_targets():
     commands = [line for line in script.read_text().splitlines() if line.startswith("make")]
     assert commands == ["make test", "make test-slow"]
     printed = make(ROOT, "--dry-run", "test", "test-slow").stdout
-    assert re.findall("-m pytest.*", printed) == ["-m pytest ", '-m pytest -m "slow and not gpu" --timeout=1200 ']
+    assert re.findall("-m pytest.*", printed) == [f"{FAST_TESTS} ", '-m pytest -m "slow and not gpu" --timeout=1200 ']
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_first_target_installs_and_the_next_does_not(setup, tmp_path, words, exp
 def test_the_oldest_versions_have_an_environment_of_their_own(setup, tmp_path):
     options = "--constraint tests/oldest.txt --editable .[dev]"
     install = f"uv pip install --python .venv-oldest/bin/python {options}"
-    expected = ["uv venv --seed --python python3.11 .venv-oldest", install, "python -m pytest"]
+    expected = ["uv venv --seed --python python3.11 .venv-oldest", install, f"python {FAST_TESTS}"]
     assert setup("test-oldest", "CONSTRAINTS=/dev/null")[1] == expected
     assert setup("test-oldest")[1] == expected[2:]
     os.utime(tmp_path / "tests" / "oldest.txt", (2**32, 2**32))
@@ -178,7 +179,7 @@ def test_interrupted_installation_starts_anew(setup, tmp_path):
     assert result.returncode == 2 and not any("pytest" in call for call in calls)
     (tmp_path / ".venv" / "half").touch()
     result, calls = setup("test")
-    assert (result.returncode, len(calls), calls[-1]) == (0, 3, "python -m pytest")
+    assert (result.returncode, len(calls), calls[-1]) == (0, 3, f"python {FAST_TESTS}")
     assert not (tmp_path / ".venv" / "half").exists()
 
 

@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from ufgir.config import compose_run, resolve, save_config
+from ufgir.data import load_source, write_tables
+from ufgir.runs.build import build_model
+from ufgir.runs.folder import RunFolder
+from ufgir.training.checkpoint import save_weights
 
 CLASSES = 4
 PER_CLASS = {"train": 3, "val": 1, "test": 2}
@@ -35,6 +42,25 @@ def make_data(root: Path) -> Path:
     for split, lines in rows.items():
         (root / f"{split}.csv").write_text("\n".join(["class_id,dir", *lines]) + "\n")
     return root
+
+
+def make_run(folder: Path, data: Path, *words: str) -> RunFolder:
+    """A finished run on a data set of `make_data` as it would be left behind, its weights drawn instead of trained."""
+    composed, faults = compose_run([*WORDS, f"dataset.root={data}", *words])
+    assert not faults
+    config, run_folder = resolve(composed), RunFolder(folder)
+    source = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+    torch.manual_seed(0)
+    model = build_model(config, source.num_classes, with_weights=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))  # otherwise every image would be of the same class
+    run_folder.splits.mkdir(parents=True)
+    write_tables(source.tables, run_folder.splits)
+    save_config(config, run_folder.config)
+    save_weights(run_folder.weights, model, config, source.class_names)
+    run_folder.write_results({"status": "finished"})
+    return run_folder
 
 
 def command(module: str, *words: str) -> list[str]:

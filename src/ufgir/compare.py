@@ -12,7 +12,7 @@ of an easier image.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ufgir.cli import DONE, run_command
-from ufgir.config import compose_run, jobs_of, resolve
+from ufgir.config import sound_jobs
 from ufgir.cost import count_macs, example_image
 from ufgir.errors import UserError
 from ufgir.files import written_whole
@@ -48,27 +48,6 @@ def compare(arguments: Sequence[str]) -> int:
             frame.to_csv(stream, index=False)
     print(as_markdown(frame))
     return DONE
-
-
-def sound_jobs(words: Sequence[str]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-    """The words of each model and its configuration. `none` has no keep rate, so it comes once.
-
-    Raises:
-        UserError: the faults of all models, each fault once.
-    """
-    jobs: dict[tuple[str, ...], dict[str, Any]] = {}
-    faults: dict[str, None] = {}
-    for job in jobs_of(words):
-        if "reducer=none" in job:
-            job = tuple(word for word in job if not word.startswith("keep_rate="))
-        if job not in jobs:
-            config, found = compose_run(list(job))
-            faults.update(dict.fromkeys(found))
-            jobs[job] = {} if found else resolve(config)
-    if faults:
-        raise UserError(*faults)
-    for job, config in jobs.items():
-        yield dict(word.split("=", 1) for word in job), config
 
 
 def cost_of(job: dict[str, str], config: dict[str, Any], classes: int) -> dict[str, Any]:

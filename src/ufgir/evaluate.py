@@ -1,100 +1,123 @@
-"""Test the weights of a finished run again, or test them on other data.
+"""Test the weights of a finished run again, or test them on other data, at another keep rate or image size.
 
-    python -m ufgir.evaluate run=DIR [dataset=NAME] [dataset.root=DIR] [protocol=NAME] [out=FILE]
+    python -m ufgir.evaluate run=DIR [keep_rate=RATE,...] [image_size=PIXELS] [dataset=NAME] [dataset.root=DIR]
+        [protocol=NAME] [out=FILE]
     python -m ufgir.evaluate checkpoint=FILE ...
 
 run             the folder of a finished run
 checkpoint      a model.pt of one, wherever it lies now, or what python -m ufgir.authors made; hf-hub:USER/NAME
                 takes that of a repository of the Hugging Face Hub
+keep_rate       another share of the tokens, 0.1, or one for each reduction layer, [0.7,0.5,0.3]; several separated by
+                commas give the keep-rate transfer curve of the weights, as a table and a picture
+image_size      side of the images, pixels; the position embeddings are resampled
 dataset         another data set, with the same classes: csv, folder, leaves, cotton80, ...
 dataset.root    where the data set lies now, if it has moved; dataset.images likewise
 dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
 protocol        test on the test table (test) or on that of validation (val)
-out             the JSON file to write (default: evaluation.json beside the weights)
+out             the JSON file to write, or a folder for it (default: evaluation.json beside the weights)
+
+The figures go into that file; into the folder of the same name beside it go predictions.csv (each image with its five
+likeliest classes), classes.csv, confusions.csv and confusions.png (the most frequent mix-ups), or, for several keep
+rates, keep_rates.csv, .png and .svg.
 """
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ufgir.cli import DONE, parse_words, run_command
-from ufgir.config import machine_faults
-from ufgir.config.redirect import DATA_WORDS, with_other_data
-from ufgir.data import Source, image_faults, load_source
-from ufgir.data.tables import read_tables
+from ufgir.config.redirect import BUDGET_WORDS, DATA_WORDS
+from ufgir.data import Source
 from ufgir.errors import UserError
-from ufgir.files import written_whole
+from ufgir.evaluation.budgets import build_all, wanted_settings
+from ufgir.evaluation.curve import curve_picture, curve_table
+from ufgir.evaluation.places import Places, rate_text, typed_place, usual_place
+from ufgir.evaluation.sheet import confusion_sheet
+from ufgir.evaluation.source import find_source
+from ufgir.evaluation.tables import by_class, mix_ups, named, write_predictions
+from ufgir.evaluation.tested import Tested, tested_once
+from ufgir.files import saving, written_whole
 from ufgir.runs.announce import show
-from ufgir.runs.build import build_data, build_module
-from ufgir.runs.folder import RunFolder
-from ufgir.runs.testing import run_test
-from ufgir.runs.trained import TRAINED_WORDS, choice_faults, find_trained
+from ufgir.runs.trained import TRAINED_WORDS, Trained, choice_faults, find_trained
 from ufgir.training.checkpoint import weights_digest
 
-WORDS = (*TRAINED_WORDS, *DATA_WORDS, "out")
+WORDS = (*TRAINED_WORDS, *BUDGET_WORDS, *DATA_WORDS, "out")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Rebuild the model from the weights file, test it and write what came of it."""
     words, faults = parse_words(arguments, WORDS)
     faults += choice_faults(words)
-    if not (parent := Path(words.get("out", "")).parent).is_dir():
-        faults.append(f"out={words['out']}: there is no folder {parent}")
-    if faults:
-        raise UserError(*faults)
+    places, found = typed_place(words["out"]) if "out" in words else (None, [])
+    if faults + found:
+        raise UserError(*faults, *found)
     trained = find_trained(words)
-    trained.config, faults = with_other_data(trained.config, words)
-    if faults:
-        raise UserError(*faults)
-    config = trained.config
-    config["trainer"].update(devices=1, num_nodes=1, strategy="auto")  # which is how the run itself was tested
-    if machine_faults(config):
-        print("this machine lacks the device it was trained on: testing in full precision, last digits may differ")
-        config["trainer"].update(accelerator="auto", precision="32-true")
-    source = find_source(config, trained.class_names, None if "dataset" in words else trained.folder)
-    model = trained.build()
-    tested = run_test(build_module(config, model), build_data(config, source), config["trainer"])
-    weights_sha256 = weights_digest(model.state_dict())
-    results = {**tested, "weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"]}
-    out = Path(words.get("out", trained.results_folder / "evaluation.json"))
-    with written_whole(out) as stream:
-        stream.write(json.dumps(results, indent=2) + "\n")
-    show(str(trained.weights), {name: str(value) for name, value in results.items()})
-    print(f"evaluation: {out}", flush=True)
+    settings = wanted_settings(trained, words)
+    models = build_all(trained, settings)
+    if places is None:
+        places = usual_place(trained.results_folder, trained.config, settings)
+        if faults := places.faults():
+            raise UserError(*faults)
+    source = find_source(settings[0], trained.class_names, None if "dataset" in words else trained.folder)
+    digest, tests = weights_digest(trained.state_dict), []
+    for model, config in zip(models, settings, strict=True):
+        tests.append(tested_once(model, config, source, digest))
+        announce(tests[-1].figures, trained, is_one_of_many=len(models) > 1)
+    with saving("out", places.json):
+        if len(tests) > 1:
+            save_curve(places, [tested.figures for tested in tests], trained, source)
+        else:
+            save_test(places, tests[0], source)
+    print(f"evaluation: {places.json}", flush=True)
     return DONE
 
 
-def find_source(config: dict[str, Any], class_names: list[str], folder: RunFolder | None) -> Source:
-    """The data set that a configuration names; with a run folder, the very tables of that run.
-
-    Raises:
-        UserError: the data cannot be had, or has other classes than the weights.
-    """
-    source, faults = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"]), []
-    if folder is not None:
-        tables, faults = read_tables(folder.splits)
-        source = replace(source, tables=tables, class_names=class_names)
-    if source.num_classes != len(class_names):
-        faults = [f"{source.name} has {source.num_classes} classes, the weights were trained on {len(class_names)}."]
-    if faults:
-        raise UserError(*faults)
-    tell_other_names(source, class_names)
-    source.prepare(config["trainer"]["progress"])
-    if faults := image_faults(source, config["trainer"]["progress"]):
-        raise UserError(*faults)
-    return source
+def announce(figures: Mapping[str, Any], trained: Trained, *, is_one_of_many: bool) -> None:
+    """Say what came of a test before anything is written: a full disk must not cost the figures."""
+    if is_one_of_many:
+        rate, top1, gmacs = rate_text(figures["keep_rate"]), figures["test_top1"], figures["gmacs"]
+        print(f"keep rate {rate}: top-1 {top1:.2f} %, {gmacs:.4f} GMACs", flush=True)
+    else:
+        show(str(trained.weights), {name: str(value) for name, value in figures.items()})
 
 
-def tell_other_names(source: Source, class_names: list[str]) -> None:
-    """Say so where the classes of the data are not named as those of the weights; converted weights have no names."""
-    pairs = zip(source.class_names, class_names, strict=True)
-    for number, (here, there) in enumerate(pairs):
-        if here != there != str(number):
-            print(f"class {number} is named {here} in {source.name} and {there} in the weights: compared by number")
-            return
+def save_test(places: Places, tested: Tested, source: Source) -> None:
+    """Write the tables and the sheet of one test; the figures come last."""
+    with written_whole(places.file("predictions.csv")) as stream:
+        write_predictions(tested.images, source.class_names, stream)
+    pairs = mix_ups(tested.images)
+    tables = {"classes": by_class(tested.images, source.class_names), "confusions": named(pairs, source.class_names)}
+    for name, table in tables.items():
+        with written_whole(places.file(f"{name}.csv")) as stream:
+            table.to_csv(stream, index=False, lineterminator="\n")
+    with written_whole(places.file("confusions.png"), "wb") as stream:
+        confusion_sheet(pairs, tested.images, source).save(stream, format="png", optimize=True)
+    print(f"images, classes and mix-ups: {places.folder}")
+    save_json(places, tested.figures)
+
+
+def save_curve(places: Places, points: list[dict[str, Any]], trained: Trained, source: Source) -> None:
+    """Write the figures of several keep rates as a table and a picture, then as JSON."""
+    own, table = trained.config["keep_rate"], curve_table(points)
+    with written_whole(places.file("keep_rates.csv")) as stream:
+        table.to_csv(stream, index=False, lineterminator="\n")
+    title = (
+        f"{trained.config['reducer']['name']} trained at keep rate {rate_text(own)}, tested at others\n"
+        f"{source.name}, {points[0]['test_images']} images, {points[0]['image_size']} px"
+    )
+    picture = curve_picture(table, own, title, source.num_classes)
+    for ending, content in (("svg", picture.svg), ("png", picture.png)):
+        with written_whole(places.file(f"keep_rates.{ending}"), "wb") as stream:
+            stream.write(content)
+    print(f"curve: {places.folder / 'keep_rates.png'}")
+    save_json(places, {"trained_keep_rate": own, "points": points})
+
+
+def save_json(places: Places, content: Mapping[str, Any]) -> None:
+    """Write the JSON file."""
+    with written_whole(places.json) as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ufgir.resources import conf_dir
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().glob("*/*.yaml"))
 NUMBERS = {
-    "augment": 2, "backbone": 25, "dataset": 8, "debug": 3, "experiment": 3, "logger": 2, "optim": 1, "plugins": 5,
+    "augment": 2, "backbone": 25, "dataset": 8, "debug": 4, "experiment": 3, "logger": 2, "optim": 1, "plugins": 5,
     "reducer": 9, "trainer": 4,
 }  # fmt: skip
 

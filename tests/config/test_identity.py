@@ -20,7 +20,7 @@ CHANGING = [
     "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1",
     "trainer.compile=true", "trainer.limit_train_batches=1", "trainer.limit_train_batches=0.5",
     "trainer.limit_test_batches=2", "+trainer.deterministic=true",
-    "augment=none", "augment.hflip=0", "augment.random_crop=false", "dataset.resize=300",
+    "augment=none", "augment.hflip=0", "augment.random_crop=false", "dataset.resize=300", "dataset.train_images=8",
     "dataset.render.seed=1", "dataset.render.size=128", "dataset.render.train=5", "dataset.name=mine",
 ]  # fmt: skip
 
@@ -32,10 +32,10 @@ KEEPING = [
     "dataset.pretrained=true backbone.pretrained=false", "keep_rate=0.5 reducer.keep_rate=0.9",
     "trainer.precision=auto", "trainer.precision=32", "trainer.precision=32-true",
     "backbone.name=deit_small_patch16_224.fb_in1k", "trainer.limit_train_batches=1.0",
-    "keep=all", "data_root=/d", "output_root=/o", "dataset.root=/r", "dataset.images=i", "dataset.cache=none",
-    "dataset.num_workers=4", "trainer=cpu", "trainer.devices=2", "trainer.num_nodes=2", "trainer.strategy=ddp",
-    "trainer.progress=false", "trainer.profiler=simple", "trainer.log_every_n_steps=1", "logger=wandb",
-    "logger=wandb logger.mode=offline logger.tags=[a]",
+    "keep=all", "callbacks.tokens=true", "data_root=/d", "output_root=/o", "dataset.root=/r", "dataset.images=i",
+    "dataset.cache=none", "dataset.num_workers=4", "trainer=cpu", "trainer.devices=2", "trainer.num_nodes=2",
+    "trainer.strategy=ddp", "trainer.progress=false", "trainer.profiler=simple", "trainer.log_every_n_steps=1",
+    "trainer.gradient_checkpointing=true", "logger=wandb", "logger=wandb logger.mode=offline logger.tags=[a]",
 ]  # fmt: skip
 
 SAME = [

@@ -20,7 +20,7 @@ DATASETS = "expected cotton80, csv, folder, leaves, soyageing, soygene, soygloba
         ("dataset=/my/images", f"{DATASETS} For your own images: dataset=csv dataset.root=DIR, or dataset=folder "
                                "dataset.root=DIR."),
         ("experiment=dmeo", "expected demo, real_leaves, tome_025 or null. Did you mean experiment=demo?"),
-        ("debug=limt", "expected fdr, limit, profiler or null. Did you mean debug=limit?"),
+        ("debug=limt", "expected fdr, limit, overfit, profiler or null. Did you mean debug=limit?"),
         ("logger=null", "expected csv or wandb."),
         ("plugins=[cla,clc]", "expected one choice. To start one run for each: plugins=cla,clc --multirun."),
         ("+experiment=demo", "the group experiment is there already. Write experiment=demo."),
@@ -66,8 +66,8 @@ def test_misspelt_names_are_put_right(faults_of, line, meant):
         ("plugin=abc", "there is no such setting. Did you mean plugins=base, cla, clc, clca or ifa?"),
         ("augment.foo=3", "there is no such setting; augment has random_crop and hflip."),
         ("foo=3", "there is no such setting. There are keep_rate, reduction_layers, image_size, seed, protocol, keep, "
-                  "data_root and output_root, and the groups dataset, backbone, reducer, plugins, augment, optim, "
-                  "trainer, logger, debug and experiment."),
+                  "callbacks, data_root and output_root, and the groups dataset, backbone, reducer, plugins, augment, "
+                  "optim, trainer, logger, debug and experiment."),
         ("plugins.name=base", "the name goes with the choice. Write plugins=base."),
         ("plugins.head=cla", "plugins.head has the settings name and multiplier. "
                              "Set one of them: plugins.head.name=VALUE."),

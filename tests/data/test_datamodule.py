@@ -11,6 +11,7 @@ from ufgir.data import cache as caches
 from ufgir.data import load_source
 from ufgir.data.datamodule import UFGIRData
 from ufgir.data.sampler import EpochSampler
+from ufgir.data.transforms import normalised
 from ufgir.errors import UserError
 
 PAPER = {"name": "paper", "random_crop": True, "hflip": 0.5}
@@ -43,7 +44,7 @@ def same(one, other):
 
 def test_training_drops_the_last_batch_and_testing_does_not(data, source):
     images, labels = epoch_of(data().train_dataloader())
-    assert images.shape == (8, 3, 12, 12) and images.dtype == torch.float32 and labels.dtype == torch.int64
+    assert images.shape == (8, 3, 12, 12) and images.dtype == torch.uint8 and labels.dtype == torch.int64
     images, labels = epoch_of(data(batch_size=2).test_dataloader())
     assert images.shape == (3, 3, 12, 12)
     assert labels.tolist() == source.test["class_id"].tolist()
@@ -104,7 +105,7 @@ def test_lightning_sets_the_epoch(data):
                                 log_every_n_steps=1)
     trainer.fit(module, datamodule=module_data)
     for epoch in (0, 1):
-        assert torch.equal(torch.cat(module.seen[epoch]), epoch_of(data().train_dataloader(), epoch)[0])
+        assert torch.equal(torch.cat(module.seen[epoch]), normalised(epoch_of(data().train_dataloader(), epoch)[0]))
 
 
 @pytest.mark.parametrize("length", [12, 13, 15])

@@ -37,7 +37,8 @@ def test_testing_equals_torchvision(picture, tmp_path, side):
         transforms.Resize((side, side), transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(16),
         transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ])(Image.open(path))
-    ours = normalised(Augment().cut(resized_pixels(path, side), 16, image_generator(1, 0, 0)))
+    pixels = Augment().cut(resized_pixels(path, side), 16, image_generator(1, 0, 0))
+    ours = normalised(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
     assert ours.dtype == torch.float32 and ours.shape == (3, 16, 16)
     assert torch.equal(ours, theirs)
 

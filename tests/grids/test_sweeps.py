@@ -77,6 +77,7 @@ def constant() -> dict:
             {"dataset": "csv", "backbone": "micro", "reducer": "evit", "image_size": "32"}.items()}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_failing_run_does_not_stop_the_others_and_is_tried_again_not_for_ever(here):
     grid = {**GRID, "union": [{"optim.lr": [1e30, 5e-4], "seed": [1]}], "words": [*GRID["words"], "plugins=base"]}
     grid["words"] = [word for word in grid["words"] if not word.startswith("optim.lr")]

@@ -140,6 +140,12 @@ def test_source_rows_account_for_the_patches(case):
         assert (source >= 0).all() and source.isfinite().all()
         assert source.sum(dim=-1).max() <= 1 + 1e-4
         assert not source[:, 0].any(), "CLS comes from no patch"
+        made_of = tokens.source.sum(dim=-1) + tokens.from_cache  # (B, N)
+        assert not made_of[:, : tokens.prefix].any(), "nor do registers"
+        if case.reducer != "evit":  # whose fused token is no mean
+            body = made_of[:, tokens.prefix :]
+            body = body if tokens.valid is None else body[tokens.valid[:, tokens.prefix :]]
+            torch.testing.assert_close(body, torch.ones_like(body), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -3,9 +3,11 @@
 import csv
 import json
 
+import pandas as pd
 import pytest
 
 from tiny import WORDS, make_data, results_of, run
+from ufgir.reducers import reducer_names
 
 SHORT = (*WORDS, "dataset.root=data", "trainer.max_epochs=2")
 
@@ -52,6 +54,21 @@ def test_debug_presets_end_soon(cwd, preset):
     words = [word for word in SHORT if not word.startswith("trainer.max_epochs")]
     results = results_of(run("train", *words, f"debug={preset}", cwd=cwd), cwd)
     assert results["test_images"] == {"fdr": 4, "limit": 8, "profiler": 8}[preset]
+
+
+@pytest.mark.slow
+def test_every_reducer_learns_eight_images_by_heart(cwd):
+    """`debug=overfit`, a real learning test: all runs in one process."""
+    words = [word for word in WORDS if not word.startswith(("reducer", "keep_rate", "optim"))]
+    reducers = ["none", *reducer_names()]
+    done = run("train", "--multirun", *words, "dataset.root=data", "debug=overfit", f"reducer={','.join(reducers)}",
+               cwd=cwd, timeout=900)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    learnt = {}
+    for folder in (cwd / "outputs").glob("csv-*"):
+        table = pd.read_csv(folder / "metrics.csv")
+        learnt[folder.name.split("-")[2]] = table["train/top1"].dropna().iloc[-1]
+    assert learnt == dict.fromkeys(reducers, 100.0)
 
 
 def test_a_head_that_is_overridden_by_name(cwd):

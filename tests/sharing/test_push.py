@@ -198,7 +198,7 @@ def test_the_transform_is_that_of_the_test_pass(run):
     data = build_data(config, source)
     transform = ufgir.load(run).transform
     assert isinstance(transform, ImageTransform)
-    expected = torch.cat([images for images, _ in data.test_dataloader()])
+    expected = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.test_dataloader()])
     found = torch.stack([transform(Image.open(path)) for path in source.paths(source.test)])
     assert torch.equal(found, expected)
 

@@ -52,6 +52,7 @@ def offline(tmp_path_factory) -> tuple[dict, Path]:
     cwd = tmp_path_factory.mktemp("offline")
     make_data(cwd / "data")
     words = (*WORDS, "dataset.root=data", "trainer.max_epochs=1", "seed=10", "logger=wandb", "logger.tags=[mine]")
+    words = (*words, "callbacks.tokens=true")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UFGIR_SWEEP", "ablation")
         results = results_of(run("train", *words, cwd=cwd), cwd)
@@ -71,6 +72,14 @@ def test_a_run_offline_has_all_that_dashboards_need(offline):
     assert {key: config[key] for key in AXES} == AXES
     assert config["config"] == results["config"]
     assert {key: summary[key] for key in SUMMARY} == {key: results[key] for key in SUMMARY}
+
+
+def test_pictures_of_tokens_are_logged_as_images(offline):
+    _, file = offline
+    logged = (file.parent / "files" / "media" / "images").glob("tokens*.png")
+    figures = (file.parents[2] / "tokens").glob("*.png")
+    assert len(contents := sorted(path.read_bytes() for path in logged)) == 4
+    assert contents == sorted(path.read_bytes() for path in figures)
 
 
 def test_wandb_sync_brings_it_up_later(offline):

@@ -2,7 +2,7 @@
 
 from ufgir.config.compose import compose_run
 from ufgir.config.identity import axes, cell, file_digest, run_hash, slug, tables_digest
-from ufgir.config.jobs import jobs_of
+from ufgir.config.jobs import jobs_of, sound_jobs
 from ufgir.config.machine import machine_faults, processes
 from ufgir.config.messages import did_you_mean, nearest
 from ufgir.config.settings import resolve, save_config
@@ -21,5 +21,6 @@ __all__ = [
     "run_hash",
     "save_config",
     "slug",
+    "sound_jobs",
     "tables_digest",
 ]

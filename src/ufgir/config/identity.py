@@ -13,10 +13,11 @@ import pandas as pd
 from ufgir.models.backbones import config_name
 
 WITHOUT_EFFECT = (
-    "data_root", "output_root", "keep", "logger",
+    "data_root", "output_root", "keep", "logger", "callbacks",
     "dataset.root", "dataset.images", "dataset.cache", "dataset.num_workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
+    "trainer.gradient_checkpointing",
 )  # fmt: skip  # settings that do not change the numbers
 TOLD_ELSEWHERE = (
     "dataset.epochs", "dataset.pretrained",  # by trainer.max_epochs and backbone.pretrained

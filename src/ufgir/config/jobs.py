@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from ufgir.config.compose import compose_run
+from ufgir.config.settings import resolve
 from ufgir.errors import UserError
 
 
@@ -27,3 +29,24 @@ def jobs_of(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
         for override in overrides
     ]
     return product(*values)
+
+
+def sound_jobs(words: Sequence[str]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    """The words of each model and its configuration. `none` has no keep rate, so it comes once.
+
+    Raises:
+        UserError: the faults of all models, each fault once.
+    """
+    jobs: dict[tuple[str, ...], dict[str, Any]] = {}
+    faults: dict[str, None] = {}
+    for job in jobs_of(words):
+        if "reducer=none" in job:
+            job = tuple(word for word in job if not word.startswith("keep_rate="))
+        if job not in jobs:
+            config, found = compose_run(list(job))
+            faults.update(dict.fromkeys(found))
+            jobs[job] = {} if found else resolve(config)
+    if faults:
+        raise UserError(*faults)
+    for job, config in jobs.items():
+        yield dict(word.split("=", 1) for word in job), config

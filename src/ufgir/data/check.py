@@ -4,13 +4,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import UnidentifiedImageError
-
 from ufgir.data.fingerprint import cache_folder, fingerprint
-from ufgir.data.images import load_image
+from ufgir.data.images import load_image, why_unreadable
 from ufgir.data.progress import tracked
 from ufgir.data.source import Source
-from ufgir.data.wording import listed, reason
+from ufgir.data.wording import listed
 
 
 def image_faults(source: Source, progress: bool = True) -> list[str]:
@@ -49,10 +47,8 @@ def _broken(path: Path) -> str | None:
     """Why an image cannot be decoded, or None."""
     try:
         load_image(path)
-    except UnidentifiedImageError:
-        return "not an image"
     except Exception as error:  # decoders raise almost anything on a damaged file
-        return reason(error)
+        return why_unreadable(error)
     return None
 
 

@@ -18,7 +18,7 @@ MOST_WORKERS = 8
 
 
 class ImageDataset(Dataset):
-    """Images of one table, ready for the model.
+    """Images of one table, cropped and flipped, a batch at a time.
 
     Args:
         store: resized pixels by row.
@@ -35,11 +35,18 @@ class ImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """The images of a batch as they are in their epochs: `(epoch, index)` → uint8 (B, 3, S, S), class ids (B,)."""
+        images = torch.empty((len(keys), 3, self.image_size, self.image_size), dtype=torch.uint8)
+        for image, (epoch, index) in zip(images.numpy(), keys, strict=True):
+            pixels = self.augment.cut(self.store[index], self.image_size, image_generator(self.seed, epoch, index))
+            image[:] = pixels.transpose(2, 0, 1)
+        return images, torch.tensor([self.labels[index] for _, index in keys])
+
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        """Image `index` as it is in `epoch`: `(epoch, index)` → float32 (3, S, S) and the class id."""
-        epoch, index = key
-        pixels = self.augment.cut(self.store[index], self.image_size, image_generator(self.seed, epoch, index))
-        return normalised(pixels), self.labels[index]
+        """One image of them: uint8 (3, S, S) and its class id."""
+        images, labels = self.__getitems__([key])
+        return images[0], int(labels)
 
 
 class UFGIRData(lightning.LightningDataModule):
@@ -95,7 +102,7 @@ class UFGIRData(lightning.LightningDataModule):
             self._store(part)
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of images (B, 3, S, S) and class ids (B,); the last incomplete one is dropped."""
+        """Batches of images, uint8 (B, 3, S, S), and class ids (B,); the last incomplete one is dropped."""
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         dataset = self._dataset("train", self.augment)
@@ -108,11 +115,19 @@ class UFGIRData(lightning.LightningDataModule):
         dataset = self._dataset("test", Augment())
         return self._loader(dataset, EpochSampler(len(dataset), seed=self.seed, shuffle=False), self.batch_size)
 
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """What the model takes: images float32 (B, 3, S, S), normalised on its device."""
+        images, targets = batch
+        return normalised(images), targets
+
     def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int, **options: bool) -> DataLoader:
         return DataLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
+            collate_fn=as_it_is,
             num_workers=self.num_workers,
             pin_memory=self._on_cuda(),
             **options,
@@ -132,6 +147,11 @@ class UFGIRData(lightning.LightningDataModule):
         if self.trainer is None:
             return torch.cuda.is_available()
         return self.trainer.strategy.root_device.type == "cuda"
+
+
+def as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The data set has made a batch already."""
+    return batch
 
 
 def _cores() -> int:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ufgir.data.wording import reason
 
 HIGHEST_16_BIT = 65535
 
@@ -33,6 +35,11 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return _over_white(image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def why_unreadable(error: Exception) -> str:
+    """What `load_image` raised, in half a sentence."""
+    return "not an image" if isinstance(error, UnidentifiedImageError) else reason(error)
 
 
 def _over_white(image: Image.Image) -> Image.Image:

@@ -1,7 +1,7 @@
 """Where the images of a run come from: split tables, image folder and class names, out of the node `dataset`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,11 +27,15 @@ class Source:
     class_names: list[str]  # in the order of the class ids
     protocol: str
     render: Callable[..., object] | None = field(default=None, repr=False)  # draws images that are not there yet
+    train_images: int | None = None  # so many of the training table, spread over it; None: all
 
     @property
     def train(self) -> pd.DataFrame:
         """The table trained on."""
-        return self.tables[PROTOCOLS[self.protocol][0]]
+        table = self.tables[PROTOCOLS[self.protocol][0]]
+        if self.train_images is None or self.train_images >= len(table):
+            return table
+        return table.iloc[[number * len(table) // self.train_images for number in range(self.train_images)]]
 
     @property
     def test(self) -> pd.DataFrame:
@@ -46,6 +50,11 @@ class Source:
     def paths(self, table: pd.DataFrame) -> list[Path]:
         """The image file of each row."""
         return [self.image_root / path for path in table["dir"]]
+
+    def test_classes(self) -> dict[Path, int]:
+        """Class id of each test image, by its absolute path."""
+        numbers = map(int, self.test["class_id"])
+        return {path.absolute(): number for path, number in zip(self.paths(self.test), numbers, strict=True)}
 
     def prepare(self, progress: bool = True) -> None:
         """Render a procedural data set unless that is done; any other is there already."""
@@ -86,10 +95,12 @@ def collect(dataset: dict, *, protocol: str, seed: int) -> tuple[Source | None, 
     if not folder.exists() and dataset["format"] != "leaves":
         return None, [f"dataset.root={root} does not exist. {how_to_get(dataset)}"]
     if dataset["format"] == "leaves":
-        return _from_leaves(dataset, folder, protocol), []
-    if dataset["format"] == "folder":
-        return _from_folder(dataset, folder, protocol, seed)
-    return _from_csv(dataset, folder, protocol)
+        source, faults = _from_leaves(dataset, folder, protocol), []
+    elif dataset["format"] == "folder":
+        source, faults = _from_folder(dataset, folder, protocol, seed)
+    else:
+        source, faults = _from_csv(dataset, folder, protocol)
+    return source and replace(source, train_images=dataset.get("train_images")), faults
 
 
 def _from_csv(dataset: dict, root: Path, protocol: str) -> tuple[Source | None, list[str]]:

@@ -1,10 +1,12 @@
 """From a decoded image to the model's input: one resize that never changes, then a crop and a flip drawn anew.
 
-The resize yields uint8 pixels, which is what `cache.py` keeps; crop and flip act on them and the normalisation comes
-last, so that results with and without a cache are the same bits.
+The resize yields uint8 pixels, which is what `cache.py` keeps; crop and flip act on them, and the normalisation comes
+last, for a whole batch on the device of the model: results with and without a cache are the same bits, and a quarter of
+the bytes goes through the workers.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,7 @@ from ufgir.data.images import as_rgb, load_image
 from ufgir.errors import UserError
 
 CROP_SHARE = 0.875  # the crop's side as a share of the resized side, as in the paper
-IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def resize_side(image_size: int, resize: int | None = None) -> int:
@@ -55,10 +56,22 @@ class Augment:
         return crop[:, ::-1] if draw.random() < self.hflip else crop
 
 
-def normalised(pixels: np.ndarray) -> Tensor:
-    """uint8 (S, S, 3) → float32 (3, S, S), normalised with ImageNet's mean and standard deviation."""
-    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(torch.float32).div_(255)
-    return image.sub_(IMAGENET_MEAN).div_(IMAGENET_STD)
+def cut_for_test(path: Path, side: int, size: int) -> np.ndarray:
+    """An image file as the test pass cuts it: uint8 (size, size, 3), the centre of its resize to `side`."""
+    return Augment().cut(resized_pixels(path, side), size, np.random.default_rng(0))  # of which nothing is drawn
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 (..., 3, S, S) → float32, normalised with ImageNet's mean and standard deviation, on the same device."""
+    mean, std = _statistics(images.device)
+    return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and standard deviation (3, 1, 1)."""
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device).view(2, 3, 1, 1)
+    return mean, std
 
 
 @dataclass(frozen=True)
@@ -70,4 +83,5 @@ class ImageTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         pixels = np.asarray(as_rgb(image).resize((self.resize, self.resize), Image.Resampling.BICUBIC))
-        return normalised(Augment().cut(pixels, self.crop, np.random.default_rng(0)))  # of which nothing is drawn
+        pixels = Augment().cut(pixels, self.crop, np.random.default_rng(0))  # of which nothing is drawn
+        return normalised(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))

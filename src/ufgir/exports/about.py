@@ -19,8 +19,8 @@ def preprocessing(trained: Trained) -> dict[str, Any]:
         "interpolation": "bicubic",
         "crop": size,
         "crop_start": round((side - size) / 2),
-        "mean": [round(value, 6) for value in IMAGENET_MEAN.flatten().tolist()],
-        "std": [round(value, 6) for value in IMAGENET_STD.flatten().tolist()],
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
         "steps": [
             "turn the image as its EXIF data say, lay transparency over white, make it RGB with 8 bits per channel",
             f"resize it to {side} x {side} pixels, bicubic and antialiased, whatever its proportions",

@@ -1,4 +1,7 @@
-"""Self-attention on the fused kernel, and beside it only those rows of the attention matrix that a reducer asks for."""
+"""Self-attention on the fused kernel, and beside it only those rows of the attention matrix that a reducer asks for.
+
+Where timm's `fused_attn` is off (`timm.layers.set_fused_attn(False)`) the whole matrix is formed, as in the reference.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -31,28 +34,45 @@ class SelfAttention:
         self.attn = attn
         self.policy = tokens.policy
         self.key_bias = _key_bias(tokens, self.queries.dtype)
+        self._matrix: Tensor | None = None
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the attention matrix is never formed."""
+        return self.attn.fused_attn and self.policy is None
 
     def class_row(self) -> Tensor:
         """Attention of the class token to every token, softmaxed for each head (B, H, N)."""
-        logits = (self.queries[:, :, :1] * self.attn.scale) @ self.keys.transpose(-2, -1)  # (B, H, 1, N)
-        if self.key_bias is not None:
-            is_mask = self.key_bias.dtype == torch.bool
-            logits = logits.masked_fill(~self.key_bias, -torch.inf) if is_mask else logits + self.key_bias
-        return logits.softmax(dim=-1).squeeze(2)
+        if not self.attn.fused_attn:
+            return self._weights()[:, :, 0]
+        return self._softmaxed(self.queries[:, :, :1]).squeeze(2)
 
     def output(self, rows: Tensor | None = None) -> Tensor:
         """What the module returns for its tokens (B, N, C), or for those at `rows` (B, K) alone: (B, K, C)."""
-        queries = self.queries
-        if rows is not None:
-            queries = gather_tokens(queries.flatten(0, 1), rows.repeat_interleave(queries.shape[1], dim=0))
-            queries = queries.unflatten(0, self.queries.shape[:2])  # (B, H, K, D)
         if self.policy is not None:
             out = self._attend_by_policy()
-        else:
+        elif self.attn.fused_attn:
             drop = self.attn.attn_drop.p if self.attn.training else 0.0
+            queries = _rows_of(self.queries, rows)  # (B, H, K, D)
             out = F.scaled_dot_product_attention(queries, self.keys, self.values, self.key_bias, dropout_p=drop)
+        else:
+            out = self.attn.attn_drop(_rows_of(self._weights(), rows)) @ self.values
         out = out.transpose(1, 2).flatten(2)  # (B, K, C)
         return self.attn.proj_drop(self.attn.proj(self.attn.norm(out) if hasattr(self.attn, "norm") else out))
+
+    def _weights(self) -> Tensor:
+        """The attention matrix (B, H, N, N), formed once."""
+        if self._matrix is None:
+            self._matrix = self._softmaxed(self.queries)
+        return self._matrix
+
+    def _softmaxed(self, queries: Tensor) -> Tensor:
+        """Rows of the attention matrix (B, H, K, N) of `queries` (B, H, K, D)."""
+        logits = (queries * self.attn.scale) @ self.keys.transpose(-2, -1)
+        if self.key_bias is not None:
+            is_mask = self.key_bias.dtype == torch.bool
+            logits = logits.masked_fill(~self.key_bias, -torch.inf) if is_mask else logits + self.key_bias
+        return logits.softmax(dim=-1)
 
     def _attend_by_policy(self) -> Tensor:
         """DynamicViT's softmax in training (B, H, N, D): nobody attends to a hidden token but the token itself.
@@ -73,3 +93,11 @@ def _key_bias(tokens: Tokens, dtype: torch.dtype) -> Tensor | None:
     if tokens.valid is not None:
         return tokens.valid[:, None, None]
     return None if tokens.size is None else tokens.size.log()[:, None, None].to(dtype)
+
+
+def _rows_of(values: Tensor, rows: Tensor | None) -> Tensor:
+    """`values` (B, H, N, W) at the positions `rows` (B, K): (B, H, K, W); all of them if there are no `rows`."""
+    if rows is None:
+        return values
+    gathered = gather_tokens(values.flatten(0, 1), rows.repeat_interleave(values.shape[1], dim=0))
+    return gathered.unflatten(0, values.shape[:2])

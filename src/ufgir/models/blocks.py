@@ -48,7 +48,7 @@ def run_block(block: nn.Module, tokens: Tokens, reducer: Reducer | None) -> Pass
     if reducer is not None:
         tokens = reducer.after_attention(tokens, attention)
     tokens = replace(tokens, x=tokens.x + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens.x)))))
-    return Passage(attended, out.shape[1], attended.policy is None, tokens)
+    return Passage(attended, out.shape[1], attention.is_fused, tokens)
 
 
 def _rows(kept: Keep, prefix: int) -> Tensor:

@@ -131,7 +131,8 @@ class ReducedViT(VisionTransformer):
         tokens, cached = Tokens(x, self.num_prefix_tokens), None
         if sources:
             own = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[:, self.num_prefix_tokens :]
-            tokens = replace(tokens, source=own.expand(x.shape[0], -1, -1))  # (B, N, P)
+            source = own.expand(x.shape[0], -1, -1)  # (B, N, P)
+            tokens = replace(tokens, source=source, from_cache=torch.zeros_like(x[..., 0]))
         if self.cache is not None:
             tokens, cached = self.cache.begin(tokens)
         return replace(tokens, x=self.norm_pre(tokens.x)), cached

@@ -66,7 +66,7 @@ class CrossLayerCache(nn.Module):
         patches_end = tokens.x.shape[1]
         if self.clr is not None:
             clr = self.clr if self.pos_embed is None else self.clr + self.pos_embed
-            tokens = tokens.append(_without_source(clr.expand(tokens.x.shape[0], -1, -1), tokens.source))
+            tokens = tokens.append(Tokens(clr.expand(tokens.x.shape[0], -1, -1), 0))
         return tokens, CacheState(pooled=tokens.x.shape[1] if self.pool_clr else patches_end)
 
     def after_block(self, layer: int, tokens: Tokens, state: CacheState) -> Tokens:
@@ -85,8 +85,3 @@ class CrossLayerCache(nn.Module):
 
     def extra_repr(self) -> str:
         return f"recovery_layers={self.recovery_layers}, num_clr={self.num_clr}, gap={self.gap}"
-
-
-def _without_source(x: Tensor, source: Tensor | None) -> Tokens:
-    """Tokens (B, N, C) that come from no patch."""
-    return Tokens(x, 0, source=None if source is None else source.new_zeros(*x.shape[:2], source.shape[2]))

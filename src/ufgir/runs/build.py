@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from timm.models.vision_transformer import VisionTransformer
+
+from ufgir.config.machine import uses_cuda
 from ufgir.data import Source
 from ufgir.data.datamodule import UFGIRData
 from ufgir.models import ReducedViT, create_model
@@ -33,11 +36,31 @@ def build_model(config: Mapping[str, Any], num_classes: int, *, with_weights: bo
     )
 
 
-def build_module(config: Mapping[str, Any], model: ReducedViT) -> ClassifierModule:
-    """The LightningModule around `model`."""
-    if config["trainer"]["compile"]:
-        model.compile()
-    return ClassifierModule(model, model.num_classes, config["optim"], config["trainer"]["max_epochs"], config["seed"])
+def build_module(config: Mapping[str, Any], model: ReducedViT, *, for_test: bool = False) -> ClassifierModule:
+    """The LightningModule around `model`.
+
+    Args:
+        config: a resolved configuration.
+        model: the model.
+        for_test: it will only be tested, so its forward pass may be recorded as a CUDA graph.
+    """
+    words = config["trainer"]
+    speed_up(model, words, for_test=for_test)
+    return ClassifierModule(
+        model, model.num_classes, config["optim"], words["max_epochs"], config["seed"],
+        clipped=words["gradient_clip_val"] is not None,
+    )  # fmt: skip
+
+
+def speed_up(model: VisionTransformer, words: Mapping[str, Any], *, for_test: bool) -> None:
+    """Compile a model, or let it forget and recompute activations, as the group `trainer` says.
+
+    A forward pass of one image on CUDA waits for the processor that launches it, unless it is replayed as one graph.
+    """
+    model.set_grad_checkpointing(words["gradient_checkpointing"])
+    if words["compile"]:
+        replayed = for_test and uses_cuda(words["accelerator"])
+        model.compile(mode="reduce-overhead" if replayed else "default")
 
 
 def build_data(config: Mapping[str, Any], source: Source) -> UFGIRData:

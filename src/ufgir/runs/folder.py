@@ -29,6 +29,7 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.checkpoint = path / "last.ckpt"  # to resume from
         self.weights = path / "model.pt"
+        self.tokens = path / "tokens"  # pictures
         self.results = path / "results.json"
 
     @property

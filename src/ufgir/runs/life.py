@@ -23,11 +23,13 @@ from ufgir.runs.build import build_data, build_module
 from ufgir.runs.folder import RunFolder
 from ufgir.runs.quiet import quiet_lightning
 from ufgir.runs.testing import run_test
+from ufgir.runs.token_pictures import draw_tokens
 from ufgir.training.checkpoint import AtomicCheckpointIO, save_weights, steps_taken, weights_digest
-from ufgir.training.loggers import close_loggers, log_results, make_loggers
+from ufgir.training.loggers import close_loggers, log_pictures, log_results, make_loggers
 from ufgir.training.recorder import Recorder
 
-OWN_TRAINER_WORDS = ("compile", "progress", "limit_test_batches")  # not for the Trainer that fits
+# Not for the Trainer that fits.
+OWN_TRAINER_WORDS = ("compile", "gradient_checkpointing", "progress", "limit_test_batches")
 
 
 def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: ReducedViT) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
             "config": dict(config),
         }
         log_results(loggers, results, steps)
+        if config["callbacks"]["tokens"]:
+            log_pictures(loggers, draw_tokens(folder.tokens, config, source, model, facts["gmacs"]), steps)
         if config["keep"] != "none":
             save_weights(folder.weights, model, config, source.class_names)
         folder.write_results(results)  # last of what must be there: from here on the run is finished

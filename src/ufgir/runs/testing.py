@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -41,13 +41,19 @@ class Throughput(L.Callback):
         return time.perf_counter()
 
 
-def run_test(module: ClassifierModule, data: L.LightningDataModule, trainer_config: Mapping) -> dict[str, Any]:
+def run_test(
+    module: ClassifierModule,
+    data: L.LightningDataModule,
+    trainer_config: Mapping,
+    callbacks: Sequence[L.Callback] = (),
+) -> dict[str, Any]:
     """Test a model on one device, so that no image counts twice.
 
     Args:
         module: the model to test.
         data: its `test_dataloader` gives the images.
         trainer_config: the `trainer` group of the configuration.
+        callbacks: get the logits of each batch.
 
     Returns:
         `test_top1`, `test_top5` (percent), `test_loss`, `test_images`, `images_per_second`, `peak_memory_gb`.
@@ -62,7 +68,7 @@ def run_test(module: ClassifierModule, data: L.LightningDataModule, trainer_conf
             devices=devices[:1] if isinstance(devices := trainer_config["devices"], list) else 1,
             precision=trainer_config["precision"],
             limit_test_batches=trainer_config["limit_test_batches"],
-            callbacks=[throughput],
+            callbacks=[throughput, *callbacks],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=bool(trainer_config["progress"]) and sys.stderr.isatty(),

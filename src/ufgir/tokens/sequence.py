@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ufgir.tokens.assignment import Assignment, Keep, gather_tokens
@@ -23,6 +24,7 @@ class Tokens:
         decision: weight of each token for the next predictor (B, N); None: 1 (DynamicViT).
         policy: which tokens the others attend to (B, N), 0 or 1 with a gradient; None: all (DynamicViT in training).
         source: weight of each original patch in each token (B, N, P); None unless asked for.
+        from_cache: weight in each token of what the cache appended (B, N), which `source` leaves out; None likewise.
         losses: what reducers add to the loss of this forward pass.
     """
 
@@ -34,6 +36,7 @@ class Tokens:
     decision: Tensor | None = None
     policy: Tensor | None = None
     source: Tensor | None = None
+    from_cache: Tensor | None = None
     losses: tuple[Tensor, ...] = ()
 
     @property
@@ -75,15 +78,16 @@ class Tokens:
             decision=changed(self.decision, assignment.totals),
             policy=changed(self.policy, assignment.totals),
             source=changed(self.source, assignment.apply),
+            from_cache=changed(self.from_cache, lambda weight: assignment.apply(weight.unsqueeze(-1)).squeeze(-1)),
         )
 
     def append(self, *others: "Tokens") -> "Tokens":
-        """The sequence with `others` at its end: valid unless they say otherwise, of size 1, undecided."""
+        """The sequence with `others` at its end: valid unless they say otherwise, of size 1, undecided, of no patch."""
         added = sum(other.x.shape[1] for other in others)
         valid = None
         if self.valid is not None or any(other.valid is not None for other in others):
             valid = torch.cat([part._valid() for part in (self, *others)], dim=1)
-        source = None if self.source is None else torch.cat([part.source for part in (self, *others)], dim=1)
+        source = None if self.source is None else F.pad(self.source, (0, 0, 0, added))
         return replace(
             self,
             x=torch.cat([part.x for part in (self, *others)], dim=1),
@@ -93,6 +97,7 @@ class Tokens:
             decision=_extended(self.decision, added, 0.0),
             policy=_extended(self.policy, added, 1.0),
             source=source,
+            from_cache=_extended(self.from_cache, added, 1.0),
         )
 
     def mean(self, end: int, *, with_cls: bool = False) -> "Tokens":
@@ -105,18 +110,17 @@ class Tokens:
             weights = _span(self.presence, self.prefix, end, with_cls).to(values.dtype).unsqueeze(-1)  # (B, k, 1)
             return (values * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp(min=1)
 
-        return Tokens(average(self.x), 0, source=None if self.source is None else average(self.source))
+        return Tokens(average(self.x), 0)
 
     def last(self, count: int) -> "Tokens":
         """The last `count` tokens that are no padding."""
         if self.valid is None:
-            return Tokens(self.x[:, -count:], 0, source=None if self.source is None else self.source[:, -count:])
+            return Tokens(self.x[:, -count:], 0)
         positions = torch.arange(self.x.shape[1], device=self.x.device).where(self.valid, -1)  # (B, N)
         # Ascending, and -1 in front where fewer are left.
         positions = positions.topk(min(count, self.x.shape[1]), dim=1).values.flip(1)
         index = positions.clamp(min=0)
-        source = None if self.source is None else gather_tokens(self.source, index)
-        return Tokens(gather_tokens(self.x, index), 0, valid=positions >= 0, source=source)
+        return Tokens(gather_tokens(self.x, index), 0, valid=positions >= 0)
 
     def counts(self) -> Tensor:
         """Number of valid tokens of each image (B,)."""

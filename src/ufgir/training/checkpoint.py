@@ -55,7 +55,8 @@ def load_weights(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not a checkpoint, or holds code
         raise UserError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not {"format", "config", "class_names", "state_dict"} <= set(content):
+    has_parts = isinstance(content, dict) and {"format", "config", "class_names", "state_dict"} <= set(content)
+    if not has_parts or not isinstance(content["format"], int):
         raise UserError(f"{path} is not a weights file of ufgir; give a model.pt of a finished run.")
     if content["format"] > FORMAT:
         raise UserError(f"{path} has format {content['format']}, this program reads up to {FORMAT}: update ufgir.")

@@ -87,6 +87,14 @@ def log_results(loggers: Sequence[Logger], results: Mapping[str, Any], step: int
             logger.experiment.summary.update({name: results[name] for name in SUMMARY})
 
 
+def log_pictures(loggers: Sequence[Logger], files: Sequence[Path], step: int) -> None:
+    """Put pictures into the W&B run, under the name of their folder."""
+    for logger in loggers:
+        if files and isinstance(logger, WandbLogger):
+            captions = [file.stem for file in files]
+            logger.log_image(files[0].parent.name, [str(file) for file in files], step=step, caption=captions)
+
+
 def log_again(folder: Path, run_id: str, config: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Under `wandb agent`, give the numbers of a run that was finished before to the W&B run that the agent opened.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from ufgir.training.optimizer import make_optimizer
 from ufgir.training.schedule import epoch_rates
 
 
@@ -22,39 +23,33 @@ class ClassifierModule(L.LightningModule):
         optim: the `optim` group of the configuration.
         max_epochs: total number of epochs, which the learning-rate schedule spans.
         seed: seed of the random numbers drawn while training.
+        clipped: whether the trainer clips gradients.
     """
 
-    def __init__(self, model: nn.Module, num_classes: int, optim: Mapping, max_epochs: int, seed: int) -> None:
+    def __init__(
+        self, model: nn.Module, num_classes: int, optim: Mapping, max_epochs: int, seed: int, *, clipped: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.optim = optim
         self.max_epochs = max_epochs
         self.seed = seed
-        top1 = MulticlassAccuracy(num_classes, average="micro")
-        top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes))
+        self.clipped = clipped
+        # What torchmetrics would check of every batch stops a GPU's queue; the recorder looks out for bad losses.
+        top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
         self.train_metrics = MetricCollection({"top1": top1.clone()})
         self.test_metrics = MetricCollection({"top1": top1, "top5": top5})
-        self.train_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.train_loss, self.test_loss = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def configure_optimizers(self) -> dict:
         """AdamW and a learning rate for each epoch."""
-        optimizer = torch.optim.AdamW(
-            self._parameter_groups(), lr=self.optim["lr"], betas=tuple(self.optim["betas"]), eps=self.optim["eps"]
-        )
+        optimizer = make_optimizer(self.model, self.optim, clipped=self.clipped)
         rates = epoch_rates(self.optim, self.max_epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda epoch: rates[min(epoch, len(rates) - 1)] / self.optim["lr"]
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
-
-    def _parameter_groups(self) -> list[dict]:
-        """Without decay: 1-D parameters, biases and what the model names. With it: the others."""
-        excepted = self.model.no_weight_decay()
-        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups[parameter.ndim > 1 and not name.endswith(".bias") and name not in excepted].append(parameter)
-        return [{"params": groups[decay], "weight_decay": decay * self.optim["weight_decay"]} for decay in groups]
 
     def on_train_epoch_start(self) -> None:
         """Random numbers depend on seed, epoch and process alone, so a resumed run draws what it would have drawn."""
@@ -81,12 +76,13 @@ class ClassifierModule(L.LightningModule):
         self.test_loss.reset()
         self.test_metrics.reset()
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count the batch's hits and its loss."""
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Count the batch's hits and its loss; the logits (B, classes) go on to the callbacks."""
         images, targets = batch
         logits = self.model(images).float()
         self.test_loss.update(F.cross_entropy(logits, targets), weight=len(targets))
         self.test_metrics.update(logits, targets)
+        return logits
 
     def test_summary(self) -> dict[str, float]:
         """`test_top1` and `test_top5` in percent, and `test_loss`, over the last test pass."""

@@ -53,6 +53,9 @@ class Recorder(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves it to the fused optimiser, too late for what is recorded here
         self._gradients = gradient_magnitudes(pl_module)
         self._rate = optimizer.param_groups[0]["lr"]
 

@@ -1,0 +1,1 @@
+"""What models, training steps and loaders take in time and memory, measured side by side."""

@@ -1,0 +1,63 @@
+"""Where the files of an evaluation go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ufgir.files import place_faults
+
+NAME = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The figures in one JSON file, everything else in a folder of the same name beside it."""
+
+    json: Path
+
+    @property
+    def folder(self) -> Path:
+        """`evaluation` beside `evaluation.json`."""
+        return self.json.with_suffix("")
+
+    def faults(self) -> list[str]:
+        """Why nothing can be written there."""
+        if self.folder.exists() and not self.folder.is_dir():
+            return [f"out={self.json}: tables and pictures go into {self.folder}, which is a file; give another out=."]
+        return place_faults("out", self.json)
+
+    def file(self, name: str) -> Path:
+        """A file of the folder, which is made where it is not there."""
+        self.folder.mkdir(exist_ok=True)
+        return self.folder / name
+
+
+def typed_place(out: str) -> tuple[Places, list[str]]:
+    """What `out=` names: a JSON file, or a folder for `evaluation.json`; and its faults."""
+    path = Path(out).expanduser()
+    if path.suffix == ".json":
+        places = Places(path)
+    elif path.is_dir():
+        places = Places(path / NAME)
+    else:
+        return Places(path), [f"out={out}: expected a file that ends in .json, or a folder that is there already."]
+    return places, places.faults()
+
+
+def usual_place(folder: Path, trained: Mapping[str, Any], settings: list[dict[str, Any]]) -> Places:
+    """In `folder`: `evaluation.json`, or a name that tells how the test differs from the run's own."""
+    size, rates = settings[0]["image_size"], [config["keep_rate"] for config in settings]
+    parts = ["evaluation"]
+    if len(rates) > 1:
+        parts.append("keep_rates")
+    elif rates[0] != trained["keep_rate"]:
+        parts.append(f"keep_rate_{rate_text(rates[0], '_')}")
+    if size != trained["image_size"]:
+        parts.append(f"image_size_{size}")
+    return Places(folder / f"{'-'.join(parts)}.json")
+
+
+def rate_text(rate: float | list[float], joint: str = " ") -> str:
+    """A keep rate, or one for each stage, as text."""
+    return joint.join(f"{number:g}" for number in (rate if isinstance(rate, list) else [rate]))

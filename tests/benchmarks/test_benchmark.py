@@ -1,0 +1,174 @@
+"""The benchmark as a command, and the arithmetic behind its figures."""
+
+import json
+import time
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from tiny import make_data, run
+from ufgir.benchmark import benchmark
+from ufgir.benchmarks.memory import activations_gb, peak_gb, state_bytes
+from ufgir.benchmarks.results import changes
+from ufgir.benchmarks.scaling import growth
+from ufgir.benchmarks.targets import CPU, CUDA, figure_of
+from ufgir.benchmarks.timing import interleaved, median_interval
+from ufgir.errors import UserError
+
+TINY = ("backbone=micro", "reducer=evit,none", "optim.batch_size=2", "rounds=3", "classes=4", "trainer.accelerator=cpu")
+
+
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_measures_both_modes_and_the_loader(cwd):
+    make_data(cwd / "data")
+    words = ("image_size=32", "loader=true", "dataset=csv", "dataset.root=data", "dataset.num_workers=0")
+    done = run("benchmark", *TINY, *words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    frame = pd.read_csv(cwd / "benchmark" / "benchmark.csv")
+    assert list(zip(frame["reducer"], frame["mode"], strict=True)) == [
+        ("evit", "eval"), ("evit", "train"), ("none", "eval"), ("none", "train"),
+    ]  # fmt: skip
+    assert (frame["realised"] - frame["speedup"] / frame["macs_ratio"]).abs().max() < 1e-9
+    assert (frame["speedup_low"] <= frame["speedup"]).all() and (frame["speedup"] <= frame["speedup_high"]).all()
+    assert frame["images_per_second"].to_numpy() == pytest.approx(2e3 / frame["ms"].to_numpy())
+    assert set(frame["torch"]) == {torch.__version__.partition("+")[0]} and (frame["threads"] > 0).all()
+    training = frame[frame["mode"] == "train"]
+    assert (training["activations_gb"] > 0).all() and training["activations_gb"].is_monotonic_increasing
+    content = json.loads((cwd / "benchmark" / "benchmark.json").read_text())
+    assert [row["cache"] for row in content["loaders"]] == ["none", "ram", "disk"]
+    assert all(row["later_epochs"] > 0 and row["over_training"] > 0 for row in content["loaders"])
+    assert (cwd / "benchmark" / "realised.png").stat().st_size > 1000
+    assert "× unreduced" in done.stdout and "loader alone" in done.stdout
+    assert done.stdout.splitlines()[-1] == "benchmark: benchmark/benchmark.csv"
+
+
+@pytest.mark.slow
+def test_several_processes_and_an_earlier_benchmark(cwd, capsys):
+    words = ["backbone=micro", "reducer=evit", *TINY[2:], "image_size=32", "mode=eval"]
+    assert benchmark([*words, "out=first"]) == 0
+    assert benchmark([*words, "processes=2", "compare=first/benchmark.csv"]) == 0
+    (row,) = json.loads((cwd / "benchmark" / "benchmark.json").read_text())["models"]
+    assert row["speedup"] == pytest.approx(max(map(float, row["of_processes"].split())), abs=1e-3)
+    assert "micro evit 0.5 clca 32 2 eval: × unreduced" in capsys.readouterr().out
+
+
+def test_several_sizes_are_drawn_with_their_exponents(cwd):
+    words = ["backbone=micro", "reducer=evit", "optim.batch_size=1", "rounds=1", "mode=eval"]
+    assert benchmark([*words, "trainer.accelerator=cpu", "image_size=32,40,48"]) == 0
+    assert (cwd / "benchmark" / "growth.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["mode=test"], "mode=test: test is not among eval and train."),
+        (["rounds=0"], "rounds=0: expected a number of at least 1."),
+        (["targets=tpu"], "targets=tpu: expected cpu or cuda."),
+        (["loader=maybe"], "loader=maybe: expected true or false."),
+        (["reducer=evitt"], "evit"),
+        (["compare=nowhere.csv"], "compare=nowhere.csv cannot be read"),
+    ],
+)
+def test_mistakes(cwd, words, text):
+    with pytest.raises(UserError, match=text):
+        benchmark(words)
+    assert not list(cwd.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a CUDA device")
+def test_targets_of_another_machine_are_not_measured(cwd, capsys):
+    assert benchmark(["targets=cuda"]) == 0
+    table = capsys.readouterr().out
+    assert table.count("not measured") == len(CUDA) and "met" not in table
+    assert (cwd / "benchmark" / "targets_cuda.md").read_text() == table.rstrip() + "\n"
+
+
+@pytest.mark.slow
+def test_targets_are_measured_and_judged(cwd, capsys, monkeypatch):
+    """With the bounds' own code on a small model: one met, one missed."""
+    from ufgir.benchmarks import targets
+
+    words = ("backbone=micro", "reducer=evit", "image_size=32", "optim.batch_size=1", "trainer.accelerator=cpu")
+    two = [
+        targets.Target("easy", words, "eval", "speedup", 0.01),
+        targets.Target("hard", words, "eval", "realised", 99.0),
+    ]
+    monkeypatch.setitem(targets.TARGETS, "cpu", two)
+    assert benchmark(["targets=cpu", "rounds=3"]) == 0
+    easy, hard = (line for line in capsys.readouterr().out.splitlines() if line.startswith(("| easy", "| hard")))
+    assert easy.endswith("met |") and hard.endswith("missed |")
+
+
+def test_every_target_reads_a_figure_that_there_is():
+    row = dict.fromkeys(("peak_memory_gb", "speedup_low", "speedup_high", "realised_low", "realised_high"), 1.0)
+    row |= {"explicit_peak_memory_gb": 2.0, "explicit_speedup": 1.6, "explicit_speedup_low": 1.5, "speedup": 2.0}
+    row |= {"explicit_speedup_high": 1.7, "realised": 0.9}
+    for target in (*CPU, *CUDA):
+        value, text = figure_of(row, target.figure)
+        assert text.startswith(f"{value:.2f}")
+    assert figure_of(row, "explicit_memory_saved")[0] == 0.5
+
+
+def test_what_is_compared_takes_turns():
+    calls: list[str] = []
+
+    def step(name: str) -> None:
+        calls.append(name)
+        time.sleep(0.11)  # longer than the least time of a measurement, so that each is one call
+
+    seconds = interleaved({name: partial(step, name) for name in "abc"}, 4, torch.device("cpu"))
+    assert "".join(calls[9:]) == "abccba" * 2, "three warm-up calls each, then rounds in alternating order"
+    assert all(values.shape == (4,) and (values > 0.1).all() for values in seconds.values())
+
+
+def test_interval_of_a_median_covers_it_as_often_as_it_says():
+    draws = np.random.default_rng(0).exponential(size=(4000, 15))
+    inside = [low <= np.log(2) <= high for low, high in map(median_interval, draws)]
+    assert 0.95 <= np.mean(inside) < 0.98
+    assert median_interval(np.arange(15.0)) == (3, 11)
+    assert median_interval(np.arange(4.0)) == (0, 3)
+
+
+def test_exponents_are_those_of_the_figures():
+    rows = [
+        {"mode": "eval", "image_size": size, "batch_size": 2,
+         **{f"{prefix}{figure}": size**power for prefix, power in (("", 2), ("unreduced_", 3), ("explicit_", 4))
+            for figure in ("ms", "peak_memory_gb")}}
+        for size in (112, 224, 448)
+    ]  # fmt: skip
+    found = growth(pd.DataFrame(rows))
+    assert found["eval", "ours", "ms"] == pytest.approx(2)
+    assert found["eval", "explicit", "peak_memory_gb"] == pytest.approx(4)
+
+
+def test_changes_name_what_got_slower():
+    row = dict(zip(("backbone", "reducer", "keep_rate", "plugins", "image_size"), "abcde", strict=True))
+    row |= {"batch_size": 1, "mode": "eval", "precision": "32-true", "compiled": False}
+    before = {**row, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
+    after = {**row, "speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6}
+    assert changes([after], pd.DataFrame([before])) == ["SLOWER    a b c d e 1 eval: × unreduced 2.00 -> 1.50"]
+    assert changes([before], pd.DataFrame([after]))[0].startswith("faster")
+    assert changes([before], pd.DataFrame([before]))[0].startswith("as before")
+
+
+def test_memory_of_a_step_is_what_it_holds():
+    model = nn.Linear(10, 10)
+
+    def step() -> None:
+        block = torch.zeros(12_500_000)
+        (block + 1).sum()
+
+    peak = peak_gb(step, state_bytes(model), torch.device("cpu"))
+    assert 0.09 < peak < 0.15, "two blocks of 50 MB at a time"
+    inputs = torch.randn(1000, 10, requires_grad=True)
+    kept = activations_gb(model, lambda: model(inputs).square().sum())
+    assert kept == pytest.approx(2 * inputs.nbytes / 1e9, rel=0.1), "input and output of the layer"
