@@ -106,6 +106,8 @@ def run_hash(
         for parent in parents:
             node = node[parent]
         node.pop(name, None)
+    if telling["dataset"].get("train_images") is None:
+        telling["dataset"].pop("train_images", None)  # younger than the first finished runs, which keep their hashes
     if checkpoint_digest is not None:
         telling["backbone"]["pretrained"] = False  # the file's weights come instead
     everything = {"config": telling, "tables": tables_digest, "checkpoint": checkpoint_digest}
