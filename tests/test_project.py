@@ -129,7 +129,7 @@ def test_the_oldest_versions_are_the_lower_bounds():
     bounds = {canonicalize_name(requirement.name): str(requirement.specifier) for requirement in needed}
     assert all(bound.startswith(">=") for bound in bounds.values())
     oldest = {name: Version(version) for name, version in pins("tests/oldest.txt").items()}
-    assert oldest == {name: Version(bound.removeprefix(">=")) for name, bound in bounds.items()}
+    assert {name: Version(bound.removeprefix(">=")) for name, bound in bounds.items()}.items() <= oldest.items()
 
 
 def test_help_lists_every_target():

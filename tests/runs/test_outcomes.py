@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -97,6 +99,24 @@ def test_two_processes_within_a_multirun(cwd):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("results: ") == 2
     assert len(list((cwd / "outputs").glob("csv-*/results.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_in_its_first_process_alone_leaves_the_next_job_alone(cwd):
+    """The second process of the first job must neither hang nor meet the second job, whose numbers stay its own."""
+    words = (*SHORT, "plugins=clc", "trainer.devices=2", "trainer.accelerator=cpu", f"output_root={cwd}/outputs")
+    run("train", "--multirun", *words, "seed=11,12", cwd=cwd)
+    first, second = sorted((cwd / "outputs").glob("csv-*"), key=lambda folder: "-s12-" in folder.name)
+    expected = json.loads((second / "results.json").read_text())["weights_sha256"]
+    shutil.rmtree(second)
+    shutil.rmtree(first)
+    (first / "last.ckpt" / "in_the_way").mkdir(parents=True)  # the first process alone saves checkpoints
+    finished = run("train", "--multirun", *words, "seed=11,12", cwd=cwd)
+    assert finished.returncode == 1 and "1 runs finished, 1 failed" in finished.stderr
+    assert json.loads((first / "results.json").read_text())["status"] == "failed"
+    assert json.loads((second / "results.json").read_text())["weights_sha256"] == expected
+    left = subprocess.run(["pgrep", "-f", str(cwd)], capture_output=True, text=True).stdout.split()
+    assert not left, "no process stays behind"
 
 
 @pytest.mark.slow

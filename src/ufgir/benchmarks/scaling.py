@@ -7,17 +7,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ufgir.benchmarks.contenders import EXPLICIT, OURS, UNREDUCED
 from ufgir.reports.drawing import COLOURS, MARKERS, Picture, legend, panels, picture
 
 SERIES = {OURS: "", UNREDUCED: f"{UNREDUCED}_", EXPLICIT: f"{EXPLICIT}_"}  # prefixes of their columns
+TITLES = {"eval": "evaluation", "train": "training step"}
 LABELS = {OURS: "reduced", UNREDUCED: "timm, unreduced", EXPLICIT: "reduced, explicit attention"}
 
 
 def figures(rows: Sequence[dict[str, Any]]) -> list[Picture]:
-    """The saving of each row and, where there are three image sizes or more, growth with the size."""
-    frame = pd.DataFrame(rows)
+    """The saving of each row and, of one model at three image sizes or more, growth with the size."""
+    frame = pd.DataFrame(rows).sort_values("image_size", kind="stable")
     drawn = [
         picture(
             "realised", "Speed-up against saved MACs",
@@ -25,7 +27,8 @@ def figures(rows: Sequence[dict[str, Any]]) -> list[Picture]:
             lambda columns: _realised(frame, columns),
         )
     ]  # fmt: skip
-    if frame["image_size"].nunique() >= 3:
+    # Sizes of several models in one line would mean nothing.
+    if frame["image_size"].nunique() >= 3 and not frame.duplicated(["mode", "image_size"]).any():
         exponents = growth(frame)
         drawn.append(
             picture(
@@ -46,8 +49,8 @@ def growth(frame: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     for mode, part in frame.groupby("mode"):
         for name, prefix in SERIES.items():
             for figure in ("ms", "peak_memory_gb"):
-                values = (part[f"{prefix}{figure}"] / part["batch_size"]).groupby(part["image_size"]).mean()
-                found[mode, name, figure] = float(np.polyfit(np.log(values.index), np.log(values), 1)[0])
+                values = part[f"{prefix}{figure}"] / part["batch_size"]
+                found[mode, name, figure] = float(np.polyfit(np.log(part["image_size"]), np.log(values), 1)[0])
     return found
 
 
@@ -64,7 +67,7 @@ def _realised(frame: pd.DataFrame, columns: int) -> Figure:
                 points["macs_ratio"], points["speedup"], errors, fmt=MARKERS[number % len(MARKERS)], capsize=2,
                 color=COLOURS[number % len(COLOURS)], label=name,
             )  # fmt: skip
-        ax.set(title=mode, xlabel="MACs of unreduced ÷ reduced", ylabel="time of unreduced ÷ reduced")
+        ax.set(title=TITLES[mode], xlabel="MACs of unreduced ÷ reduced", ylabel="time of unreduced ÷ reduced")
         ax.set(xlim=(0, top), ylim=(0, top))
     legend(figure, axes, columns)
     return figure
@@ -81,14 +84,13 @@ def _growth(frame: pd.DataFrame, exponents: dict[tuple[str, str, str], float], c
 def _grow(ax: Axes, part: pd.DataFrame, mode: str, figure: str, exponents: dict[tuple[str, str, str], float]) -> None:
     """One panel: a line for each contender."""
     for number, (name, prefix) in enumerate(SERIES.items()):
-        values = (part[f"{prefix}{figure}"] / part["batch_size"]).groupby(part["image_size"]).mean()
-        ax.plot(
-            values.index, values, marker=MARKERS[number], color=COLOURS[number],
-            label=f"{LABELS[name]}: slope {exponents[mode, name, figure]:.2f}",
-        )  # fmt: skip
+        of_one = part[f"{prefix}{figure}"] / part["batch_size"]
+        label = f"{LABELS[name]}: slope {exponents[mode, name, figure]:.2f}"
+        ax.plot(part["image_size"], of_one, marker=MARKERS[number], color=COLOURS[number], label=label)
     unit = "ms of one image" if figure == "ms" else "peak GB of one image"
-    ax.set(xscale="log", yscale="log", title=mode, xlabel="image size, pixels", ylabel=unit)
-    sizes = sorted(part["image_size"].unique())
-    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.set(xscale="log", yscale="log", title=TITLES[mode], xlabel="image size, pixels", ylabel=unit)
+    ax.set_xticks(part["image_size"], [str(size) for size in part["image_size"]])
     ax.minorticks_off()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.legend(fontsize=8)

@@ -81,7 +81,7 @@ def model_pixels(path: Path, image_size: int, resize: int) -> np.ndarray:
 def look_at(model: ReducedViT, pixels: np.ndarray) -> Look:
     """Show a model one image, uint8 (S, S, 3), and note where its patches go."""
     passages: list[Passage] = []
-    image = normalised(pixels)[None].to(model.cls_token)
+    image = normalised(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))[None].to(model.cls_token)
     with evaluating(model):
         logits = model.forward_head(model.forward_features(image, passages.append, sources=True))
         attention = _attention_of(model, len(passages) - 1, passages[-1].attended)

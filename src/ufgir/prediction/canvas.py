@@ -16,7 +16,7 @@ BACKGROUND, FRAME = "#ffffff", "#f0f0f0"
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib, in a size in pixels."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", name), size)
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", name)), size)
 
 
 def fitting(text: str, width: float, type_face: ImageFont.FreeTypeFont) -> str:

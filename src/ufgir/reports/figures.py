@@ -48,7 +48,8 @@ def accuracy_against_gmacs(cells: pd.DataFrame) -> Picture | None:
                     style = dict(color=PLUGIN_COLOURS.get(plugins), marker=MARKERS[sizes.index(size)], markersize=5)
                     style["linestyle"] = "--" if size != sizes[-1] else "-"
                     if len(line):
-                        axis.errorbar(line["gmacs"], line["mean"], line["std"], label=f"{plugins} {size} px", **style)
+                        spread, label = line["std"].to_numpy(), f"{plugins} {size} px"
+                        axis.errorbar(line["gmacs"], line["mean"], spread, label=label, **style)
             axis.set_title(f"{dataset} ({backbones})")
             _cost_axis(axis)
         legend(figure, axes, columns)

@@ -140,12 +140,29 @@ def fit(
             trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint if folder.checkpoint.is_file() else None)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except BaseException:
+            end_other_processes(trainer)
+            raise
     return trainer.global_step
 
 
 def show_bar(words: Mapping[str, Any]) -> bool:
     """A progress bar belongs on a terminal; elsewhere the line of each epoch is enough."""
     return bool(words["progress"]) and sys.stdout.isatty()
+
+
+def end_other_processes(trainer: L.Trainer) -> None:
+    """End what Lightning started beside this process, which failed alone.
+
+    They would wait for it for ever or, worse, meet the processes of the next job in its group and share gradients.
+    """
+    others = getattr(trainer.strategy.launcher, "procs", [])
+    for process in (ended := others.copy()):
+        others.remove(process)  # otherwise Lightning's observer of these would end this process, too
+        process.kill()
+    for process in ended:
+        process.wait()
+    leave_process_group()
 
 
 def leave_process_group() -> None:
