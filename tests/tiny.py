@@ -2,8 +2,11 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +89,14 @@ def results_of(finished: subprocess.CompletedProcess[str], cwd: Path) -> dict:
     last = finished.stdout.strip().splitlines()[-1]
     assert last.startswith("results: ")
     return json.loads((cwd / last.removeprefix("results: ")).read_text())
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """As on a full disk: no file of this process may hold more than so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

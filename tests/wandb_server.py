@@ -12,12 +12,14 @@ class Server(ThreadingHTTPServer):
     """Attributes:
     runs: variables of each mutation that makes or changes a run.
     files: the last lines of each file that was streamed.
+    knows_key: whether it takes the API key that it is sent.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Requests)
         self.runs: list[dict] = []
         self.files: dict[str, list[str]] = {}
+        self.knows_key = True
 
     @property
     def url(self) -> str:
@@ -31,13 +33,15 @@ class Requests(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
         answer = {}
-        if self.path == "/graphql":
+        if not self.server.knows_key:
+            answer = {"errors": [{"message": "user is not logged in"}]}
+        elif self.path == "/graphql":
             answer = {"data": self._answer(**json.loads(body))}
         elif self.path.endswith("/file_stream"):
             streamed = json.loads(body).get("files", {})
             self.server.files.update({name: chunk["content"] for name, chunk in streamed.items()})
         text = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(200 if self.server.knows_key else 401)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

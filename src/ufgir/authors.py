@@ -24,6 +24,7 @@ from pathlib import Path
 from ufgir.cli import DONE, parse_words, run_command
 from ufgir.config.rules import choices
 from ufgir.errors import UserError
+from ufgir.files import saving
 from ufgir.published import Conversion, convert, infer, read_published
 from ufgir.published.report import report_lines
 from ufgir.published.shapes import outline_of
@@ -86,11 +87,9 @@ def _require_equal(out: Path, conversion: Conversion) -> None:
 
 
 def _write(out: Path, conversion: Conversion) -> None:
-    try:
+    with saving("out", out):
         out.parent.mkdir(parents=True, exist_ok=True)
         save_weights(out, conversion.model, conversion.config, conversion.class_names)
-    except OSError as error:
-        raise UserError(f"out={out} cannot be written: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

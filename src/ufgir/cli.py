@@ -2,17 +2,23 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from ufgir.config.messages import did_you_mean, listed, nearest
 from ufgir.errors import RunFailed, UfgirWarning, UserError
+from ufgir.files import refusal
+from ufgir.memory import enough_memory
 
 DONE, FAILED, MISTAKE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run_command(
-    command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None, usage: str | None = None
+    command: Callable[[Sequence[str]], int],
+    arguments: Sequence[str] | None = None,
+    usage: str | None = None,
+    after_ctrl_c: str = "nothing half-written is left; the same command starts again",
 ) -> int:
     """Run a command on its arguments (default: those of this process).
 
@@ -20,6 +26,7 @@ def run_command(
         command: takes the arguments and returns its exit code.
         arguments: what was typed after the command.
         usage: what `--help` prints; without it the command has a help of its own.
+        after_ctrl_c: what is left after an interruption, and how to go on.
 
     Returns:
         The exit code: the command's own, 1 for a failed run, 2 for the user's mistake, 130 after Ctrl-C.
@@ -31,7 +38,8 @@ def run_command(
     warnings.simplefilter("always", UfgirWarning)
     warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
-        return command(arguments)
+        with told_in_a_line():
+            return command(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return MISTAKE
@@ -39,8 +47,28 @@ def run_command(
         print(f"failed: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
+        print(f"interrupted; {after_ctrl_c}", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def told_in_a_line() -> Iterator[None]:
+    """What any command may meet on a machine, wherever it comes up, without a traceback.
+
+    Raises:
+        RunFailed: memory or disk is full, or the system refuses a file.
+    """
+    try:
+        with enough_memory():
+            yield
+    except (UserError, RunFailed):
+        raise
+    except Exception as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        where = f"{refused.filename}: " if refused.filename else ""
+        raise RunFailed(f"{where}{refused.strerror}.") from error
 
 
 def _show_warning(show: Callable, message: Warning | str, category: type[Warning], *where: object) -> None:
@@ -49,6 +77,13 @@ def _show_warning(show: Callable, message: Warning | str, category: type[Warning
         print(f"warning: {message}", file=sys.stderr)
     else:
         show(message, category, *where)
+
+
+def count_faults(words: Mapping[str, str], word: str) -> list[str]:
+    """What is wrong with a word that is a number of things, if it was given."""
+    given = words.get(word, "1")
+    is_count = given.isdecimal() and int(given) > 0
+    return [] if is_count else [f"{word}={given}: expected a whole number of at least 1."]
 
 
 def parse_words(arguments: Sequence[str], allowed: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -1,4 +1,6 @@
-"""The one kind of error that is the user's to mend: it is shown as text, without a traceback."""
+"""The kinds of error that are shown as text, without a traceback; and what lies behind an error."""
+
+from collections.abc import Iterator
 
 
 class UserError(Exception):
@@ -26,3 +28,10 @@ class UfgirWarning(UserWarning):
 
 class RunFailed(Exception):
     """A run started and could not finish; the message is its reason."""
+
+
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of: torch and Lightning raise one of their own where a file or Ctrl-C failed."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

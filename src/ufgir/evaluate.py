@@ -1,7 +1,7 @@
 """Test the weights of a finished run again, or test them on other data, at another keep rate or image size.
 
     python -m ufgir.evaluate run=DIR [keep_rate=RATE,...] [image_size=PIXELS] [dataset=NAME] [dataset.root=DIR]
-        [protocol=NAME] [out=FILE]
+        [protocol=NAME] [batch_size=NUMBER] [out=FILE]
     python -m ufgir.evaluate checkpoint=FILE ...
 
 run             the folder of a finished run
@@ -14,6 +14,7 @@ dataset         another data set, with the same classes: csv, folder, leaves, co
 dataset.root    where the data set lies now, if it has moved; dataset.images likewise
 dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
 protocol        test on the test table (test) or on that of validation (val)
+batch_size      images at a time (default: as in training); less needs less memory
 out             the JSON file to write, or a folder for it (default: evaluation.json beside the weights)
 
 The figures go into that file; into the folder of the same name beside it go predictions.csv (each image with its five
@@ -26,7 +27,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ufgir.cli import DONE, parse_words, run_command
+from ufgir.cli import DONE, count_faults, parse_words, run_command
 from ufgir.config.redirect import BUDGET_WORDS, DATA_WORDS
 from ufgir.data import Source
 from ufgir.errors import UserError
@@ -38,17 +39,19 @@ from ufgir.evaluation.source import find_source
 from ufgir.evaluation.tables import by_class, mix_ups, named, write_predictions
 from ufgir.evaluation.tested import Tested, tested_once
 from ufgir.files import saving, written_whole
+from ufgir.memory import enough_memory
 from ufgir.runs.announce import show
+from ufgir.runs.lighter import lighter_batch
 from ufgir.runs.trained import TRAINED_WORDS, Trained, choice_faults, find_trained
 from ufgir.training.checkpoint import weights_digest
 
-WORDS = (*TRAINED_WORDS, *BUDGET_WORDS, *DATA_WORDS, "out")
+WORDS = (*TRAINED_WORDS, *BUDGET_WORDS, *DATA_WORDS, "batch_size", "out")
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """Rebuild the model from the weights file, test it and write what came of it."""
     words, faults = parse_words(arguments, WORDS)
-    faults += choice_faults(words)
+    faults += choice_faults(words) + count_faults(words, "batch_size")
     places, found = typed_place(words["out"]) if "out" in words else (None, [])
     if faults + found:
         raise UserError(*faults, *found)
@@ -62,7 +65,8 @@ def evaluate(arguments: Sequence[str]) -> int:
     source = find_source(settings[0], trained.class_names, None if "dataset" in words else trained.folder)
     digest, tests = weights_digest(trained.state_dict), []
     for model, config in zip(models, settings, strict=True):
-        tests.append(tested_once(model, config, source, digest))
+        with enough_memory(lighter_batch(config["optim"]["batch_size"])):
+            tests.append(tested_once(model, config, source, digest))
         announce(tests[-1].figures, trained, is_one_of_many=len(models) > 1)
     with saving("out", places.json):
         if len(tests) > 1:
@@ -121,4 +125,4 @@ def save_json(places: Places, content: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(evaluate, usage=__doc__))
+    sys.exit(run_command(evaluate, usage=__doc__, after_ctrl_c="nothing was written; the same command starts again"))

@@ -93,4 +93,4 @@ def _number_faults(words: Mapping[str, str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(export, usage=__doc__))
+    sys.exit(run_command(export, usage=__doc__, after_ctrl_c="nothing was written; the same command starts again"))

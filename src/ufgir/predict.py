@@ -1,11 +1,13 @@
 """Classify photographs with a trained model.
 
-    python -m ufgir.predict run=DIR images=FILE_OR_FOLDER [out=FILE.csv] [show=true] [batch_size=NUMBER]
+    python -m ufgir.predict run=DIR images=FILE_OR_FOLDER_OR_GLOB [images=...] [out=FILE.csv] [show=true]
+        [batch_size=NUMBER]
     python -m ufgir.predict checkpoint=FILE ...
 
 run         the folder of a finished run
 checkpoint  a model.pt of one, wherever it lies now, or hf-hub:USER/NAME
-images      one image, or a folder: all images below it, nothing hidden
+images      an image, a folder (all images below it, nothing hidden) or a pattern such as 'leaves/*.jpg'; may be given
+            several times
 out         the CSV file to write (default: predictions.csv), a row for each image: path, then the five likeliest
             classes with their probabilities
 show        true: also draw the first images with their classes, as a PNG beside the CSV file
@@ -21,13 +23,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ufgir.cli import DONE, SKIPPED, parse_words, run_command
+from ufgir.cli import DONE, SKIPPED, count_faults, parse_words, run_command
 from ufgir.data.progress import tracked
 from ufgir.errors import UserError
 from ufgir.files import place_faults, saving, written_whole
+from ufgir.photos import Skipped, find_images, named_images, tell_skipped, written
 from ufgir.prediction.answers import Answer, classify
-from ufgir.prediction.found import find_images
-from ufgir.prediction.rows import answer_columns, answer_fields, written
+from ufgir.prediction.rows import answer_columns, answer_fields
 from ufgir.prediction.sheet import MOST, prediction_sheet
 from ufgir.runs.trained import TRAINED_WORDS, Trained, choice_faults, find_trained, on_this_machine
 
@@ -40,7 +42,7 @@ class Outcome:
 
     classified: int = 0
     first: list[tuple[Path, Answer]] = field(default_factory=list)
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    unreadable: list[Skipped] = field(default_factory=list)
 
 
 def predict(arguments: Sequence[str]) -> int:
@@ -50,18 +52,18 @@ def predict(arguments: Sequence[str]) -> int:
         0, or 3 where images were left out.
     """
     words, faults = parse_words(arguments, WORDS)
-    faults += choice_faults(words) + word_faults(words)
+    found, unfound = find_images(named_images(arguments))
+    faults += choice_faults(words) + unfound + word_faults(words)
     out = Path(words.get("out", "predictions.csv")).expanduser()
     for file in (out, out.with_suffix(".png")) if words.get("show") == "true" else (out,):
         faults += place_faults("out", file)
     if faults:
         raise UserError(*faults)
-    trained, found = find_trained(words), find_images(Path(words["images"]).expanduser())
+    trained = find_trained(words)
     outcome = Outcome(unreadable=found.closed)
     with saving("out", out), written_whole(out) as stream:
         write_rows(csv.writer(stream, lineterminator="\n"), trained, found.images, words, outcome)
-    for path, why in outcome.unreadable:
-        print(f"skipped: {written(path)} ({why})", file=sys.stderr)
+    tell_skipped(outcome.unreadable)
     if words.get("show") == "true":
         draw_sheet(outcome, trained, out.with_suffix(".png"))
     print(f"{outcome.classified:,} of {len(found.images):,} images classified")
@@ -71,11 +73,10 @@ def predict(arguments: Sequence[str]) -> int:
 
 def word_faults(words: Mapping[str, str]) -> list[str]:
     """What is wrong about the words that are this command's own."""
-    faults = [] if words.get("images") else ["images= is missing; it names an image or a folder of images."]
+    faults = []
     if (show := words.get("show", "false")) not in ("true", "false"):
         faults.append(f"show={show}: expected true or false.")
-    if (size := words.get("batch_size", "1")) and not (size.isdecimal() and int(size) > 0):
-        faults.append(f"batch_size={size}: expected a whole number of at least 1.")
+    faults += count_faults(words, "batch_size")
     if Path(out := words.get("out", "predictions.csv")).suffix != ".csv":
         faults.append(f"out={out}: expected a file that ends in .csv.")
     return faults
@@ -121,4 +122,4 @@ def draw_sheet(outcome: Outcome, trained: Trained, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(predict, usage=__doc__))
+    sys.exit(run_command(predict, usage=__doc__, after_ctrl_c="nothing was written; the same command starts again"))

@@ -23,6 +23,7 @@ from ufgir.data.raw_set import read_set, set_counts
 from ufgir.data.tables import SPLITS, Tables, read_tables, write_tables
 from ufgir.data.ultra_fgvc import DEPTH, SETS, find_sets
 from ufgir.errors import UserError
+from ufgir.files import saving
 from ufgir.prepare_weights import __doc__ as weights_usage
 from ufgir.prepare_weights import prepare_weights
 
@@ -131,21 +132,20 @@ def _conflict(target: Path, tables: Tables) -> list[str]:
 def _write(tables: Tables, stages: dict[str, Path], target: Path, copy: bool) -> None:
     """Write one set whole or not at all."""
     draft = target.with_name(f".{target.name}.{os.getpid()}")
+    advice = "" if copy else "Where links are not possible, use copy=true."
     try:
-        draft.mkdir(parents=True)
-        write_tables(tables, draft)
-        for stage, folder in stages.items():
-            images = draft / "images" / stage / "images" if stage else draft / "images"
-            images.parent.mkdir(parents=True, exist_ok=True)
-            if copy:
-                print(f"copying {folder / 'images'}", flush=True)
-                shutil.copytree(folder / "images", images)
-            else:
-                images.symlink_to(os.path.abspath(folder / "images"), target_is_directory=True)
-        draft.rename(target)
-    except OSError as error:
-        advice = "" if copy else "; where links are not possible, use copy=true"
-        raise UserError(f"{target} cannot be written: {error.strerror or error}{advice}") from error
+        with saving("out", target, advice):
+            draft.mkdir(parents=True)
+            write_tables(tables, draft)
+            for stage, folder in stages.items():
+                images = draft / "images" / stage / "images" if stage else draft / "images"
+                images.parent.mkdir(parents=True, exist_ok=True)
+                if copy:
+                    print(f"copying {folder / 'images'}", flush=True)
+                    shutil.copytree(folder / "images", images)
+                else:
+                    images.symlink_to(os.path.abspath(folder / "images"), target_is_directory=True)
+            draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

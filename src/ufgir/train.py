@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ufgir.cli import DONE, FAILED, run_command
+from ufgir.cli import DONE, FAILED, run_command, told_in_a_line
 from ufgir.errors import RunFailed, UserError
 from ufgir.grids.grid import jobs_told
 from ufgir.grids.launch import OUTCOMES, refuse_faulty
@@ -16,7 +16,7 @@ from ufgir.grids.survey import survey
 from ufgir.resources import conf_dir, search_path
 from ufgir.runs.lease import leased_gpu
 from ufgir.runs.plan import plan_run
-from ufgir.runs.start import start_run
+from ufgir.runs.start import GOES_ON, start_run
 
 MULTIRUN = ("-m", "--multirun")
 HYDRA_FLAGS = (
@@ -57,7 +57,7 @@ def run_job(_: DictConfig) -> str | None:
     sys.argv[1:] = words
     try:
         plan = plan_run(words)
-        with leased_gpu(plan.config["trainer"]) as trainer:
+        with told_in_a_line(), leased_gpu(plan.config["trainer"]) as trainer:
             plan.config["trainer"].update(trainer)
             start_run(plan)
     except (UserError, RunFailed) as error:
@@ -74,4 +74,4 @@ def for_hydra(words: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(train))
+    sys.exit(run_command(train, after_ctrl_c=GOES_ON))

@@ -172,9 +172,9 @@ def test_disk_cache_leaves_only_whole_files(data, source, cache):
 
 def test_caches_that_do_not_fit_are_refused(data, monkeypatch, tmp_path):
     monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(UserError, match=r"dataset.cache=disk needs 0.00 GiB for 9 images, and 0.00 GiB are free"):
+    with pytest.raises(UserError, match=r"dataset.cache=disk needs 6.75 KiB for 9 images, and 0 bytes are free"):
         data(cache="disk").train_dataloader()
-    monkeypatch.setattr(caches, "_free_memory", lambda: 100)
+    monkeypatch.setattr(caches, "free_memory", lambda: 100)
     with pytest.raises(UserError, match=r"dataset.cache=ram needs .* use dataset.cache=disk or none"):
         data(cache="ram").train_dataloader()
     (tmp_path / "file").touch()

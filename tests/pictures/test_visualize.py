@@ -92,7 +92,7 @@ def test_a_checkpoint_anywhere_and_its_default_folder(draw, folder, images, tmp_
 def test_unreadable_images_are_listed_and_skipped(draw, images, tmp_path):
     (tmp_path / "broken.png").write_bytes((images / "kind_0" / "val_0.png").read_bytes()[:90])
     code, said, told = draw("images=broken.png", f"images={images / 'kind_0' / 'val_0.png'}", "out=some")
-    assert code == 3 and told.startswith("skipped: broken.png: ") and names(tmp_path / "some") == ["val_0.png"]
+    assert code == 3 and told.startswith("skipped: broken.png (") and names(tmp_path / "some") == ["val_0.png"]
     code, said, told = draw("images=broken.png", "out=none")
     assert code == 2 and "none of the images can be read" in told and not (tmp_path / "none").exists()
 
@@ -102,12 +102,12 @@ def test_mistakes_are_told_together_and_leave_nothing(draw, folder, tmp_path):
     assert code == 2 and said == "" and names(tmp_path) == []
     for text in (
         "oout=x is not understood", "Did you mean out?", "images=nowhere/*.png: there is no such file, folder or match",
-        "images=: there is no", "limit=0: expected a number of images, at least 1", "out=a/b: there is no folder a",
+        "images=: there is no", "limit=0: expected a whole number of at least 1", "out=a/b: there is no folder a",
     ):  # fmt: skip
         assert text in told
     assert "images= is missing" in draw()[2]
     (tmp_path / "empty").mkdir()
-    assert "there is no image in this folder" in draw("images=empty")[2]
+    assert "images=empty holds no images" in draw("images=empty")[2]
     code, _, told = draw("images=empty", f"run={folder}", f"checkpoint={tmp_path}")
     assert code == 2 and "either run=DIR" in told
 
@@ -115,5 +115,5 @@ def test_mistakes_are_told_together_and_leave_nothing(draw, folder, tmp_path):
 def test_a_figure_that_cannot_be_written_is_told(draw, images, tmp_path):
     (tmp_path / "out" / "val_0.png").mkdir(parents=True)  # in the place of the figure
     code, _, told = draw(f"images={images / 'kind_0' / 'val_0.png'}", "out=out")
-    assert code == 2 and told.startswith("out=out cannot be written to: ")
+    assert code == 2 and told.startswith("out=out cannot be written: ")
     assert names(tmp_path / "out") == ["val_0.png"], "nothing half-written"

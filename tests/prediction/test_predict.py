@@ -15,8 +15,8 @@ from ufgir.cli import run_command
 from ufgir.data.images import load_image
 from ufgir.errors import UserError
 from ufgir.evaluate import evaluate
+from ufgir.photos import decoded
 from ufgir.predict import predict
-from ufgir.prediction.decoding import decoded
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ufgir.amounts import as_text
 from ufgir.data.fingerprint import cache_folder, fingerprint
 from ufgir.data.progress import tracked
 from ufgir.data.transforms import resized_pixels
 from ufgir.data.wording import reason
 from ufgir.errors import UserError
+from ufgir.memory import free_memory
 
 
 class Store(Protocol):
@@ -51,10 +53,10 @@ class RamStore:
     """All images in memory. Filled before the loader's workers start, it is shared with them, not copied."""
 
     def __init__(self, paths: list[Path], side: int, progress: bool = True) -> None:
-        need, free = _size(paths, side), _free_memory()
+        need, free = _size(paths, side), free_memory()
         if free is not None and need > free:
-            raise UserError(f"dataset.cache=ram needs {_gib(need)} for {len(paths)} images, and {_gib(free)} of memory "
-                            "are free; use dataset.cache=disk or none")
+            raise UserError(f"dataset.cache=ram needs {as_text(need)} for {len(paths)} images, and {as_text(free)} of "
+                            "memory are free; use dataset.cache=disk or none")
         # A tensor, because it reaches workers by shared memory even where they are not forked.
         self.pixels = torch.empty((len(paths), side, side, 3), dtype=torch.uint8)
         for row, pixels in zip(self.pixels.numpy(), _decoded(paths, side, progress), strict=True):
@@ -85,8 +87,8 @@ class DiskStore:
             folder.mkdir(parents=True, exist_ok=True)
             need, free = _size(paths, side), shutil.disk_usage(folder).free
             if need > free:
-                raise UserError(f"dataset.cache=disk needs {_gib(need)} for {len(paths)} images, and {_gib(free)} are "
-                                f"free in {folder}; set UFGIR_CACHE to a folder on a larger disk")
+                raise UserError(f"dataset.cache=disk needs {as_text(need)} for {len(paths)} images, and "
+                                f"{as_text(free)} are free in {folder}; set UFGIR_CACHE to a folder on a larger disk")
             file = unfinished.open("wb")
         except OSError as error:
             raise UserError(f"dataset.cache=disk cannot write to {folder}: {reason(error)}; "
@@ -117,16 +119,3 @@ def _decoded(paths: list[Path], side: int, progress: bool) -> Iterator[np.ndarra
 def _size(paths: list[Path], side: int) -> int:
     """Bytes of all images."""
     return len(paths) * side * side * 3
-
-
-def _free_memory() -> int | None:
-    """Bytes of memory that can be had without swapping, where the system tells."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"

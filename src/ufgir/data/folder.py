@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
+from ufgir.data.images import image_endings
 from ufgir.data.tables import Tables
 from ufgir.data.wording import listed
 
@@ -67,7 +67,7 @@ def _is_class(path: Path) -> bool:
 
 def image_files(folder: Path) -> list[Path]:
     """All files below `folder`, at any depth, with the ending of an image; nothing hidden."""
-    endings = Image.registered_extensions()
+    endings = image_endings()
     found = (path for path in folder.rglob("*") if path.suffix.lower() in endings and path.is_file())
     return _sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 

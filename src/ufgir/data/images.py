@@ -8,6 +8,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ufgir.data.wording import reason
 
 HIGHEST_16_BIT = 65535
+NOT_PHOTOGRAPHS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # pillow knows them, but cannot decode them by itself
+
+
+def image_endings() -> set[str]:
+    """Endings of the files that pillow decodes, such as `.jpg`."""
+    endings = Image.registered_extensions()
+    return {ending for ending, form in endings.items() if form in Image.OPEN and form not in NOT_PHOTOGRAPHS}
 
 
 def load_image(path: Path) -> Image.Image:

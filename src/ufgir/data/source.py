@@ -13,6 +13,7 @@ from ufgir.data.guidance import how_to_get
 from ufgir.data.table_checks import table_faults
 from ufgir.data.tables import Tables, num_classes, read_class_names, read_tables
 from ufgir.errors import UserError
+from ufgir.files import saving
 
 PROTOCOLS = {"test": ("train_val", "test"), "val": ("train", "val")}  # protocol → tables trained and tested on
 
@@ -57,9 +58,14 @@ class Source:
         return {path.absolute(): number for path, number in zip(self.paths(self.test), numbers, strict=True)}
 
     def prepare(self, progress: bool = True) -> None:
-        """Render a procedural data set unless that is done; any other is there already."""
+        """Render a procedural data set unless that is done; any other is there already.
+
+        Raises:
+            UserError, RunFailed: it cannot be written, see `saving`.
+        """
         if self.render is not None:
-            self.render(progress=progress)
+            with saving("dataset.root", self.image_root.parents[1]):
+                self.render(progress=progress)
 
 
 def load_source(dataset: dict, *, protocol: str, seed: int) -> Source:

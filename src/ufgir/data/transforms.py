@@ -5,6 +5,7 @@ last, for a whole batch on the device of the model: results with and without a c
 the bytes goes through the workers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,11 @@ def resize_side(image_size: int, resize: int | None = None) -> int:
 
 def resized_pixels(path: Path, side: int) -> np.ndarray:
     """Decode an image and resize it to a square, bicubic and antialiased: uint8 (side, side, 3)."""
-    return np.asarray(load_image(path).resize((side, side), Image.Resampling.BICUBIC))
+    return _resized(load_image(path), side)
+
+
+def _resized(image: Image.Image, side: int) -> np.ndarray:
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,16 @@ class Augment:
 
 def cut_for_test(path: Path, side: int, size: int) -> np.ndarray:
     """An image file as the test pass cuts it: uint8 (size, size, 3), the centre of its resize to `side`."""
-    return Augment().cut(resized_pixels(path, side), size, np.random.default_rng(0))  # of which nothing is drawn
+    return _centre(resized_pixels(path, side), size)
+
+
+def _centre(pixels: np.ndarray, size: int) -> np.ndarray:
+    return Augment().cut(pixels, size, np.random.default_rng(0))  # of which nothing is drawn
+
+
+def as_batch(images: Sequence[np.ndarray]) -> Tensor:
+    """Pixels of images, each uint8 (S, S, 3), as the model's input but for `normalised`: uint8 (B, 3, S, S)."""
+    return torch.from_numpy(np.stack([pixels.transpose(2, 0, 1) for pixels in images]))
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -82,6 +96,4 @@ class ImageTransform:
     crop: int  # side S of the square cut out of its centre
 
     def __call__(self, image: Image.Image) -> Tensor:
-        pixels = np.asarray(as_rgb(image).resize((self.resize, self.resize), Image.Resampling.BICUBIC))
-        pixels = Augment().cut(pixels, self.crop, np.random.default_rng(0))  # of which nothing is drawn
-        return normalised(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+        return normalised(as_batch([_centre(_resized(as_rgb(image), self.resize), self.crop)]))[0]

@@ -28,7 +28,8 @@ def wanted_settings(trained: Trained, words: Mapping[str, str]) -> list[dict[str
     if faults:
         raise UserError(*dict.fromkeys(faults))
     first = on_this_machine(settings[0])
-    return [{**config, "trainer": first["trainer"]} for config in settings]
+    optim = {**first["optim"], "batch_size": int(words.get("batch_size", first["optim"]["batch_size"]))}
+    return [{**config, "trainer": first["trainer"], "optim": optim} for config in settings]
 
 
 def _with_budget(config: dict, budget: Mapping[str, str]) -> tuple[dict, list[str]]:

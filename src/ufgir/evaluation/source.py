@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ufgir.data import Source, image_faults, load_source
-from ufgir.data.tables import read_tables
+from ufgir.data import Source, image_faults
 from ufgir.errors import UserError
 from ufgir.runs.folder import RunFolder
+from ufgir.runs.tested import tested_source
 
 
 def find_source(config: Mapping[str, Any], class_names: list[str], folder: RunFolder | None) -> Source:
@@ -16,17 +16,16 @@ def find_source(config: Mapping[str, Any], class_names: list[str], folder: RunFo
     Raises:
         UserError: the data cannot be had, or has other classes than the weights.
     """
-    source, faults = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"]), []
+    source, faults = tested_source(config, folder)
+    if source is None:
+        raise UserError(*faults)
     if folder is not None:
-        tables, faults = read_tables(folder.splits)
-        source = replace(source, tables=tables, class_names=class_names)
+        source = replace(source, class_names=class_names)
     if source.num_classes != len(class_names):
-        faults = [
+        raise UserError(
             f"{source.name} has {source.num_classes} classes, the weights were trained on {len(class_names)}. Name the "
             "data that they were trained on, or other images of the same classes."
-        ]
-    if faults:
-        raise UserError(*faults)
+        )
     tell_other_names(source, class_names)
     source.prepare(config["trainer"]["progress"])
     if faults := image_faults(source, config["trainer"]["progress"]):

@@ -6,7 +6,8 @@ from typing import IO
 
 import pandas as pd
 
-from ufgir.prediction.rows import answer_columns, answer_fields, written
+from ufgir.photos import written
+from ufgir.prediction.rows import answer_columns, answer_fields
 
 
 def write_predictions(images: pd.DataFrame, class_names: Sequence[str], stream: IO[str]) -> None:

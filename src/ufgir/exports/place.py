@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ufgir.errors import UserError
+from ufgir.files import saving
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,20 @@ class Place:
         """A new folder whose files go here at the end; nothing is left of it if something fails.
 
         Raises:
-            UserError: it cannot be written, or would replace a file that is there.
+            UserError, RunFailed: it cannot be written, or would replace a file that is there.
         """
         temporary = None
         try:
-            parent = next(parent for parent in self.folder.absolute().parents if parent.is_dir())
-            temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
-            yield temporary
-            if taken := [name for name in self._names(temporary) if (self.folder / name).exists()]:
-                if not self.replaces:
-                    raise UserError(f"out={self.folder} has {', '.join(taken)} already; give another out=.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name in self._names(temporary):
-                (temporary / name).replace(self.folder / name)
-        except OSError as error:
-            raise UserError(f"out={self.folder} cannot be written: {error.strerror or error}.") from error
+            with saving("out", self.folder):
+                parent = next(parent for parent in self.folder.absolute().parents if parent.is_dir())
+                temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
+                yield temporary
+                if taken := [name for name in self._names(temporary) if (self.folder / name).exists()]:
+                    if not self.replaces:
+                        raise UserError(f"out={self.folder} has {', '.join(taken)} already; give another out=.")
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for name in self._names(temporary):
+                    (temporary / name).replace(self.folder / name)
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)

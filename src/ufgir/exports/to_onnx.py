@@ -34,6 +34,8 @@ def write_onnx(job: Job, file: Path) -> list[str]:
                 graph = graph.run_decompositions({CDIST: distances})
             program = torch.onnx.export(graph, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
             program.save(file, external_data=size > LARGEST)
+    except OSError:  # the disk's, not the model's
+        raise
     except Exception as error:  # operations that ONNX or the exporter does not have
         raise RunFailed(cannot(job.reducer, "as ONNX", error)) from error
     comparison = compare(job.model, _session(file), job.examples)

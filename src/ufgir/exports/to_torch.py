@@ -21,7 +21,8 @@ def write_torchexport(job: Job, file: Path) -> list[str]:
     """
     graph = trace_graph(job.model, job.examples.images, job.reducer)
     with quiet_export():
-        torch.export.save(graph, file)
+        with file.open("wb") as stream:  # a path would be written by torch itself, which keeps to itself why it cannot
+            torch.export.save(graph, stream)
         loaded = torch.export.load(file).module()
     comparison = compare(job.model, loaded, job.examples)
     require(comparison, job.tolerance, f"the graph of a model with reducer={job.reducer}")

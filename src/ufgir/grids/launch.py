@@ -9,6 +9,7 @@ from ufgir.data import image_faults
 from ufgir.errors import UserError
 from ufgir.grids.survey import MAX_ATTEMPTS, PlannedRun, survey
 from ufgir.runs.announce import show
+from ufgir.runs.plan import output_faults
 
 ROUNDS = 3  # in which an engine that broke down is started anew
 
@@ -48,6 +49,8 @@ def refuse_faulty(runs: Sequence[PlannedRun]) -> None:
     for run in sources.values():
         if run.source.render is None:
             faults.update(dict.fromkeys(image_faults(run.source, run.config["trainer"]["progress"])))
+    roots = {run.config["output_root"]: run.config for run in runs if run.config is not None and run.is_due}
+    faults.update(dict.fromkeys(fault for config in roots.values() for fault in output_faults(config)))
     if faults:
         raise UserError(*faults)
 

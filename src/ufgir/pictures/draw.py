@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ufgir.data.wording import reason
 from ufgir.files import written_whole
 from ufgir.models import ReducedViT
 from ufgir.models.backbones import config_name
+from ufgir.photos import Skipped, decoded
 from ufgir.pictures.figure import Subject, figure_of
-from ufgir.pictures.look import look_at, model_pixels
+from ufgir.pictures.look import look_at
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,6 @@ class Drawer:
     gmacs: float
     labels: Labels
 
-    def pixels(self, path: Path) -> np.ndarray:
-        """An image file as the model sees it.
-
-        Raises:
-            OSError, ValueError, or whatever else a decoder raises: the file is no image that can be read.
-        """
-        return model_pixels(path, self.config["image_size"], self.config["dataset"]["resize"])
-
     def draw(self, path: Path, pixels: np.ndarray) -> bytes:
         """The figure of an image, as a PNG file."""
         look = look_at(self.model, pixels)
@@ -83,7 +75,7 @@ class Drawer:
         return " · ".join(parts)
 
 
-def draw_files(drawer: Drawer, paths: Iterable[Path], names: Iterable[str], out: Path) -> dict[Path, str]:
+def draw_files(drawer: Drawer, paths: Iterable[Path], names: Iterable[str], out: Path) -> list[Skipped]:
     """Draw image files into a folder, which is made for the first of them that can be read.
 
     Args:
@@ -93,14 +85,14 @@ def draw_files(drawer: Drawer, paths: Iterable[Path], names: Iterable[str], out:
         out: the folder.
 
     Returns:
-        those that cannot be read, and why.
+        those that cannot be read.
     """
-    unreadable = {}
-    for path, name in zip(paths, names, strict=True):
-        try:
-            pixels = drawer.pixels(path)
-        except Exception as error:  # decoders raise almost anything on a damaged file
-            unreadable[path] = reason(error)
+    unreadable = []
+    config = drawer.config
+    images = decoded(paths, config["dataset"]["resize"], config["image_size"], ahead=1)
+    for (path, pixels), name in zip(images, names, strict=True):
+        if isinstance(pixels, str):
+            unreadable.append((path, pixels))
             continue
         out.mkdir(exist_ok=True)
         with written_whole(out / name, "wb") as stream:

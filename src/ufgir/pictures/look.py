@@ -1,13 +1,12 @@
 """One image through the model, with everything that the pictures show of it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ufgir.data.transforms import Augment, normalised, resized_pixels
+from ufgir.data.transforms import as_batch, normalised
 from ufgir.models import ReducedViT
 from ufgir.models.attention import SelfAttention
 from ufgir.models.blocks import Passage
@@ -69,19 +68,10 @@ class Look:
     probabilities: np.ndarray
 
 
-def model_pixels(path: Path, image_size: int, resize: int) -> np.ndarray:
-    """An image file as the model sees it in a test: resized, and its centre cut out: uint8 (S, S, 3).
-
-    Raises:
-        OSError, ValueError: as `load_image`.
-    """
-    return Augment().cut(resized_pixels(path, resize), image_size, np.random.default_rng(0))
-
-
 def look_at(model: ReducedViT, pixels: np.ndarray) -> Look:
     """Show a model one image, uint8 (S, S, 3), and note where its patches go."""
     passages: list[Passage] = []
-    image = normalised(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))[None].to(model.cls_token)
+    image = normalised(as_batch([pixels])).to(model.cls_token)
     with evaluating(model):
         logits = model.forward_head(model.forward_features(image, passages.append, sources=True))
         attention = _attention_of(model, len(passages) - 1, passages[-1].attended)

@@ -1,1 +1,1 @@
-"""From image files to classes: find them, decode them in the background, classify, write rows and sheets."""
+"""From images to classes: classify, write rows and sheets."""

@@ -10,10 +10,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from ufgir.data.transforms import normalised
-from ufgir.errors import RunFailed
+from ufgir.data.transforms import as_batch, normalised
+from ufgir.memory import enough_memory
 from ufgir.models import ReducedViT
-from ufgir.prediction.decoding import decoded
+from ufgir.photos import decoded
+from ufgir.runs.lighter import lighter_batch
 from ufgir.runs.quiet import quiet_lightning
 
 TOP = 5
@@ -62,15 +63,12 @@ def classify(
     images = decoded(paths, config["dataset"]["resize"], size, ahead=2 * batch_size)
     while batch := list(islice(images, batch_size)):
         readable = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
-        given = iter(_answers_of(module, fabric, readable, batch_size) if readable else [])
+        with enough_memory(lighter_batch(batch_size)):
+            given = iter(_answers_of(module, fabric, readable) if readable else [])
         for path, pixels in batch:
             yield path, pixels if isinstance(pixels, str) else next(given)
 
 
-def _answers_of(module: torch.nn.Module, fabric: Fabric, pixels: list[np.ndarray], batch_size: int) -> list[Answer]:
-    images = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in pixels]))  # uint8 (B, 3, S, S)
-    try:
-        with torch.inference_mode():
-            return answers(module(normalised(fabric.to_device(images))).float())
-    except torch.cuda.OutOfMemoryError as error:
-        raise RunFailed(f"the GPU has too little memory for batch_size={batch_size}; give a smaller one.") from error
+def _answers_of(module: torch.nn.Module, fabric: Fabric, pixels: list[np.ndarray]) -> list[Answer]:
+    with torch.inference_mode():
+        return answers(module(normalised(fabric.to_device(as_batch(pixels)))).float())

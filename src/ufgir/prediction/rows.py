@@ -1,7 +1,6 @@
 """Answers as rows of a CSV file."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ufgir.prediction.answers import TOP, Answer
 
@@ -15,8 +14,3 @@ def answer_fields(answer: Answer, class_names: Sequence[str]) -> list[str]:
     """The fields of `answer_columns`."""
     pairs = zip(answer.classes, answer.probabilities, strict=True)
     return [field for number, probability in pairs for field in (class_names[number], f"{probability:.6f}")]
-
-
-def written(path: Path) -> str:
-    """A path as text that every encoding of Unicode takes, whatever bytes the file system holds."""
-    return str(path).encode("utf-8", "backslashreplace").decode()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ufgir.errors import UserError
+from ufgir.files import saving
 from ufgir.reports import figures, run_figures, tables
 from ufgir.reports.cells import cells_of
 from ufgir.reports.collected import Collected
@@ -55,24 +55,23 @@ def make_report(collected: Collected, out: Path, *, source: str, with_paper: boo
         the path of the page.
 
     Raises:
-        UserError: `out` cannot be written.
+        UserError, RunFailed: `out` cannot be written, see `saving`.
     """
     contents, lead = contents_of(collected, source, with_paper)
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     earlier = out.with_name(f".{out.name}.{os.getpid()}.old")
     try:
-        for folder in ("tables", "figures"):
-            (draft / folder).mkdir(parents=True)
-        write(contents, draft)
-        (draft / "index.html").write_text(page(f"Report of {source}", lead, contents.sections), encoding="utf-8")
-        if out.exists():
-            out.rename(earlier)
-        draft.rename(out)
-    except OSError as error:
+        with saving("out", out):
+            for folder in ("tables", "figures"):
+                (draft / folder).mkdir(parents=True)
+            write(contents, draft)
+            (draft / "index.html").write_text(page(f"Report of {source}", lead, contents.sections), encoding="utf-8")
+            if out.exists():
+                out.rename(earlier)
+            draft.rename(out)
+    finally:
         if earlier.exists() and not out.exists():
             earlier.rename(out)
-        raise UserError(f"out={out} cannot be written: {error.strerror or error}.") from error
-    finally:
         for folder in (draft, earlier):
             shutil.rmtree(folder, ignore_errors=True)
     return out / "index.html"

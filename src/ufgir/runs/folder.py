@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,12 @@ class RunFolder:
     def occupied(self) -> Iterator[None]:
         """Make the folder and keep every other process out of it; the system frees it when this process dies.
 
+        If a mistake of the user's comes to light inside and the folder is new, it is taken away again.
+
         Raises:
             UserError: another live process works in it.
         """
+        made = [place for place in (self.path, *self.path.parents) if not place.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         owner = self.path / ".owner"
         lock = FileLock(self.path / ".lock", timeout=0)
@@ -99,6 +103,13 @@ class RunFolder:
             with written_whole(owner) as stream:
                 stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
             yield
+        except UserError:
+            if made:
+                shutil.rmtree(self.path, ignore_errors=True)
+            for above in made[1:]:
+                with suppress(OSError):  # another run has begun there
+                    above.rmdir()
+            raise
         finally:
             owner.unlink(missing_ok=True)
             lock.release()

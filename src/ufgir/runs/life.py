@@ -47,11 +47,7 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
     Raises:
         RunFailed: training broke down, for instance at a non-finite loss.
     """
-    if uses_cuda(config["trainer"]["accelerator"]):
-        torch.cuda.reset_peak_memory_stats()  # of an earlier run in this process
-    facts = measure(model, config["image_size"])
-    if rank_zero_only.rank == 0:
-        announce_start(folder.name, config, source, facts)
+    facts = begin(folder, config, source, model)
     module, data = build_module(config, model), build_data(config, source)
     recorder = Recorder(config["trainer"]["log_every_n_steps"])
     with logging_into(folder, config, facts) as loggers:
@@ -59,17 +55,8 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
         if rank_zero_only.rank != 0:
             return {}
         leave_process_group()
-        results = {
-            "status": "finished",
-            **run_test(module, data, config["trainer"]),
-            "num_classes": source.num_classes,
-            **facts,
-            "train_minutes": round(recorder.seconds / 60, 3),
-            "weights_sha256": weights_digest(model.state_dict()),
-            "seed": config["seed"],
-            "versions": versions(config["trainer"]["accelerator"]),
-            "config": dict(config),
-        }
+        measured = {**run_test(module, data, config["trainer"]), "num_classes": source.num_classes, **facts}
+        results = finished_results(config, model, measured, recorder.seconds)
         log_results(loggers, results, steps)
         if config["callbacks"]["tokens"]:
             log_pictures(loggers, draw_tokens(folder.tokens, config, source, model, facts["gmacs"]), steps)
@@ -79,6 +66,38 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
     if config["keep"] != "all":
         folder.checkpoint.unlink(missing_ok=True)
     return results
+
+
+def begin(folder: RunFolder, config: Mapping[str, Any], source: Source, model: ReducedViT) -> dict[str, Any]:
+    """Measure the model, and say what the run is about to do."""
+    if uses_cuda(config["trainer"]["accelerator"]):
+        torch.cuda.reset_peak_memory_stats()  # of an earlier run in this process
+    facts = measure(model, config["image_size"])
+    if rank_zero_only.rank == 0:
+        announce_start(folder.name, config, source, facts)
+    return facts
+
+
+def finished_results(
+    config: Mapping[str, Any], model: ReducedViT, measured: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """What `results.json` holds of a run that came to its end.
+
+    Args:
+        config: the resolved configuration.
+        model: as trained.
+        measured: figures of the test and of the model.
+        seconds: spent in training, over all attempts.
+    """
+    return {
+        "status": "finished",
+        **measured,
+        "train_minutes": round(seconds / 60, 3),
+        "weights_sha256": weights_digest(model.state_dict()),
+        "seed": config["seed"],
+        "versions": versions(config["trainer"]["accelerator"]),
+        "config": dict(config),
+    }
 
 
 def measure(model: ReducedViT, image_size: int) -> dict[str, Any]:
@@ -138,8 +157,8 @@ def fit(
         )
         try:
             trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint if folder.checkpoint.is_file() else None)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+        except SystemExit:  # Ctrl-C, at which Lightning ends them itself
+            raise
         except BaseException:
             end_other_processes(trainer)
             raise

@@ -9,6 +9,7 @@ from typing import Any
 from ufgir.config import compose_run, file_digest, machine_faults, processes, resolve, run_hash, slug, tables_digest
 from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
+from ufgir.files import folder_faults
 from ufgir.reducers import users_file
 from ufgir.runs.folder import RunFolder
 
@@ -40,13 +41,20 @@ def plan_run(overrides: Sequence[str]) -> Plan:
     if source is not None:
         faults += batch_faults(config, source)
         plan = None if faults else Plan(run_folder(config, source), config, source)
-        if source.render is None and not (plan and plan.folder.is_finished()):
+        is_finished = plan is not None and plan.folder.is_finished()
+        if source.render is None and not is_finished:
             faults += image_faults(source, config["trainer"]["progress"])
+        faults += [] if is_finished else output_faults(config)
     if faults:
         raise UserError(*faults)
     # From here on absolute, so that the run can be evaluated from any folder; until here in the words of the user.
     config["dataset"]["root"] = str(Path(config["dataset"]["root"]).expanduser().absolute())
     return plan
+
+
+def output_faults(config: dict[str, Any]) -> list[str]:
+    """Why no run folder can be made, before weights are loaded and images are read."""
+    return folder_faults("output_root", Path(config["output_root"]).expanduser(), deep=True)
 
 
 def batch_faults(config: dict[str, Any], source: Source) -> list[str]:

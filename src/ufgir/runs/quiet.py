@@ -18,7 +18,7 @@ NOT_APPLICABLE = (
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Hide the banners and the warnings above while a Trainer works; errors and all other warnings pass."""
+    """Hide the banners and the warnings above while a Trainer works; errors, Ctrl-C and all other warnings pass."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "timm")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -28,6 +28,8 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         try:
             yield
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

@@ -1,19 +1,25 @@
 """Start a planned run, once: a finished one is left alone, an interrupted one goes on."""
 
 import traceback
+from contextlib import suppress
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
 from ufgir.config import save_config
 from ufgir.data import image_faults, write_tables
-from ufgir.errors import RunFailed, UserError
+from ufgir.errors import RunFailed, UserError, behind
+from ufgir.files import FULL, refusal
+from ufgir.memory import enough_memory
 from ufgir.models import ReducedViT
 from ufgir.runs.announce import announce_results
 from ufgir.runs.build import build_model
 from ufgir.runs.life import live
+from ufgir.runs.lighter import lighter_training
 from ufgir.runs.plan import Plan
 from ufgir.training.loggers import log_again
+
+GOES_ON = "the same command goes on from the last whole epoch"
 
 
 def start_run(plan: Plan) -> None:
@@ -25,7 +31,8 @@ def start_run(plan: Plan) -> None:
     """
     folder = plan.folder
     if rank_zero_only.rank != 0:  # a further process of a distributed run, which the first one has started
-        live(folder, plan.config, plan.source, make_model(plan))
+        with enough_memory(lighter_training(plan.config)):
+            live(folder, plan.config, plan.source, make_model(plan))
         return
     if folder.is_finished():
         print(f"{folder.name} was finished before")
@@ -55,36 +62,46 @@ def make_model(plan: Plan) -> ReducedViT:
 
 def _live_or_leave_reason(plan: Plan, model: ReducedViT) -> None:
     folder = plan.folder
-    save_config(plan.config, folder.config)
-    folder.splits.mkdir(exist_ok=True)
-    write_tables(plan.source.tables, folder.splits, plan.source.class_names)
     try:
-        live(folder, plan.config, plan.source, model)
+        save_config(plan.config, folder.config)
+        folder.splits.mkdir(exist_ok=True)
+        write_tables(plan.source.tables, folder.splits, plan.source.class_names)
+        with enough_memory(lighter_training(plan.config)):
+            live(folder, plan.config, plan.source, model)
     except UserError:
         raise
     except Exception as error:
-        if _came_of_ctrl_c(error):
+        if any(isinstance(cause, KeyboardInterrupt) for cause in behind(error)):  # a save was cut short, says torch
             raise KeyboardInterrupt from error
-        reason = str(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {error}"
+        raise _left_behind(plan, error) from error
+
+
+def _left_behind(plan: Plan, error: Exception) -> RunFailed:
+    """What to tell of a run that broke down; its results.json says the same, if the disk takes it."""
+    folder, refused = plan.folder, refusal(error)
+    is_full = refused is not None and refused.errno in FULL
+    if refused is not None:
+        where = refused.filename or folder.path
+        room = f"{where} cannot be written: {refused.strerror}. Make room there; {GOES_ON}."
+        reason = room if is_full else f"{where}: {refused.strerror}."
+    elif isinstance(error, RunFailed):
+        reason = str(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    with suppress(OSError):
         before = folder.read_results() or {"attempts": 0}
         folder.write_results(
             {
                 "status": "failed",
                 "reason": reason,
-                "attempts": before.get("attempts", 1) + 1,  # so that a sweep does not try for ever
+                # So that a sweep does not try for ever; what a full disk prevented may well be tried again.
+                "attempts": before.get("attempts", 1) + (not is_full),
                 "seed": plan.config["seed"],
                 "config": plan.config,
             }
         )
-        if isinstance(error, RunFailed):
-            raise
-        traceback_file = folder.path / "traceback.txt"
-        traceback_file.write_text(traceback.format_exc())
-        raise RunFailed(f"{reason}\nWhere it happened is in {traceback_file}.") from error
-
-
-def _came_of_ctrl_c(error: BaseException | None) -> bool:
-    """Whether an error was raised while Ctrl-C was being handled, as torch does when a save is cut short."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
+    if refused is not None or isinstance(error, RunFailed):
+        return RunFailed(reason)
+    traceback_file = folder.path / "traceback.txt"
+    traceback_file.write_text("".join(traceback.format_exception(error)))
+    return RunFailed(f"{reason}\nWhere it happened is in {traceback_file}.")

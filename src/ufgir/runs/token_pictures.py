@@ -8,7 +8,8 @@ from typing import Any
 from ufgir.data import Source
 from ufgir.errors import UfgirWarning
 from ufgir.models import ReducedViT
-from ufgir.pictures import Drawer, Labels, draw_files, figure_names, spread
+from ufgir.photos import spread
+from ufgir.pictures import Drawer, Labels, draw_files, figure_names
 
 IMAGES = 4
 

@@ -20,11 +20,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(Path(path), "wb") as stream:
+        with written_whole(Path(path), "wb", needed=tensor_bytes(checkpoint)) as stream:
             torch.save(checkpoint, stream)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict:
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+def tensor_bytes(content: Any) -> int:
+    """Bytes of all tensors in nested mappings and lists, which is about the size of the file that holds them."""
+    if isinstance(content, Tensor):
+        return content.nbytes
+    parts = content.values() if isinstance(content, Mapping) else content if isinstance(content, (list, tuple)) else ()
+    return sum(map(tensor_bytes, parts))
 
 
 def steps_taken(checkpoint: Path) -> int:
@@ -37,7 +45,7 @@ def steps_taken(checkpoint: Path) -> int:
 def save_weights(path: Path, model: nn.Module, config: Mapping, class_names: list[str]) -> None:
     """Write a model's weights with all that is needed to use them again."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    with written_whole(path, "wb") as stream:
+    with written_whole(path, "wb", needed=tensor_bytes(weights)) as stream:
         torch.save(
             {"format": FORMAT, "config": dict(config), "class_names": class_names, "state_dict": weights}, stream
         )

@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from ufgir.config import axes, cell
+from ufgir.errors import UfgirWarning, UserError
 from ufgir.training.metrics_csv import MetricsCSV
 from ufgir.training.recorder import EPOCH_COLUMNS, STEP_COLUMNS
 
 TEST_COLUMNS = ("test_top1", "test_top5", "test_loss")
+SERVER = "https://api.wandb.ai"
+LATER = "`wandb sync` brings it up later"
+PATIENCE = {"init_timeout": 30, "finish_timeout": 300}  # seconds without an answer, after which a run goes on alone
 FACTS = ("gmacs", "params_m", "tokens")  # known before training
 SUMMARY = (*TEST_COLUMNS, "gmacs", "params_m", "images_per_second", "peak_memory_gb", "train_minutes")
 
@@ -37,12 +42,32 @@ def make_loggers(
     return loggers
 
 
-def make_wandb_logger(
-    folder: Path, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]
-) -> WandbLogger:
+def make_wandb_logger(folder: Path, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> WandbLogger:
     """The W&B run `run_id`, which a resumed run continues; `wandb agent` puts its own id and project in their place.
 
-    What dashboards filter and group by lies at the top of its configuration, the whole of ours below `config`.
+    Where nobody asked for W&B online in so many words, and it cannot be had, the run is logged offline.
+
+    Raises:
+        UserError: W&B cannot be reached, or does not take this key, project or entity.
+    """
+    mode = config["logger"]["mode"]
+    try:
+        return _opened(folder, run_id, config, facts, wandb_mode(mode))
+    except wandb.errors.Error as error:
+        why = _why_not(error)
+        if mode != "auto" or {"WANDB_MODE", "WANDB_SWEEP_ID"} & set(os.environ):
+            raise UserError(f"logger.mode={mode}: {why} Or log with logger.mode=offline; {LATER}.") from error
+        warnings.warn(f"{why} This run is logged offline; {LATER}.", UfgirWarning, stacklevel=2)
+        return _opened(folder, run_id, config, facts, "offline")
+
+
+def _opened(
+    folder: Path, run_id: str, config: Mapping[str, Any], facts: Mapping[str, Any], mode: str
+) -> WandbLogger:
+    """What dashboards filter and group by lies at the top of the run's configuration, the whole of ours below `config`.
+
+    Raises:
+        wandb.errors.Error: W&B refuses it, or cannot be reached.
     """
     chosen, grid = config["logger"], os.environ.get("UFGIR_SWEEP")
     logger = WandbLogger(
@@ -54,10 +79,25 @@ def make_wandb_logger(
         group=cell(config),
         job_type="train",
         tags=[*chosen["tags"], *([grid] if grid else [])],
-        mode=wandb_mode(chosen["mode"]),
+        mode=mode,
+        settings=wandb.Settings(**{name: value for name, value in PATIENCE.items() if _is_free(name)}),
     )
-    logger.log_hyperparams({"grid": grid, **axes(config), **facts, "config": config})
+    logger.log_hyperparams({"grid": grid, **axes(config), **facts, "config": config})  # which opens it
     return logger
+
+
+def _is_free(setting: str) -> bool:
+    """Whether no variable of the user's decides a setting of W&B."""
+    return f"WANDB_{setting.upper()}" not in os.environ
+
+
+def _why_not(error: Exception) -> str:
+    """Why W&B cannot be used, and what to do about it."""
+    text = str(error).strip().splitlines()[0]
+    server = os.environ.get("WANDB_BASE_URL", SERVER)
+    if any(sign in text.lower() for sign in ("timed out", "dial tcp")):
+        return f"W&B at {server} cannot be reached ({text}). Check the network."
+    return f"W&B at {server} does not take this run ({text}). Check the API key (`wandb login --relogin`) and entity."
 
 
 def wandb_mode(mode: str) -> str:
@@ -71,7 +111,7 @@ def has_api_key() -> bool:
     """Whether this user is logged in at W&B: by WANDB_API_KEY, or by what `wandb login` left."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].strip("/")
+    host = os.environ.get("WANDB_BASE_URL", SERVER).split("//")[-1].strip("/")
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (FileNotFoundError, netrc.NetrcParseError):

@@ -1,13 +1,14 @@
 """metrics.csv: every logged number of a run in one table that survives a resume."""
 
 import csv
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from ufgir.files import written_whole
+from ufgir.files import append_whole, written_whole
 
 
 class MetricsCSV(Logger):
@@ -65,6 +66,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        with self.file.open("a", newline="") as stream:
-            csv.DictWriter(stream, self.columns, lineterminator="\n").writerows(self._rows)
+        text = StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(self._rows)
+        append_whole(self.file, text.getvalue())
         self._rows.clear()
