@@ -131,7 +131,8 @@ def test_a_disk_that_is_full_while_training(here, capsys):
     with files_up_to(300_000):
         assert run_command(train, SHORT) == 1
     folder, told = only(Path("outputs").iterdir()), capsys.readouterr().err
-    assert told.startswith("failed: ") and f"outputs/{folder.name}/last.ckpt cannot be written: File too large (" in told
+    assert told.startswith("failed: ")
+    assert f"outputs/{folder.name}/last.ckpt cannot be written: File too large (" in told
     assert "MiB needed). Make room there; the same command goes on from the last whole epoch." in told
     assert results(folder)["status"] == "failed" and results(folder)["attempts"] == 0
     assert not [path for path in folder.rglob("*") if "ckpt" in path.name or "model.pt" in path.name]
