@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from packaging.version import Version
 from PIL import Image
 
 import ufgir
@@ -143,6 +144,7 @@ def test_every_reducer_as_onnx_and_as_a_graph(reducer, plugins, data, tmp_path):
     assert export(f"checkpoint={model}", "format=torchexport", "tolerance=1e-6") == 0
 
 
+@pytest.mark.skipif(Version(torch.__version__) < Version("2.11"), reason="torch 2.7 exports no batch of any size")
 def test_a_graph_loads_back_for_any_batch(clca, capsys):
     assert export(f"checkpoint={clca}", "format=torchexport") == 0
     assert "the file loaded back on 8 of the 8 test images" in capsys.readouterr().out

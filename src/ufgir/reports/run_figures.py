@@ -1,5 +1,6 @@
 """The figures of what runs measured: gradients and speed; and the paired differences."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -92,7 +93,7 @@ def differences_by_reducer(differences: Table | None) -> Picture | None:
         for axis, (size, part) in zip(axes, groups, strict=True):
             height = max(beside, len(part))
             places = range(height, height - len(part), -1)
-            errors = [part["mean"] - part["low"], part["high"] - part["mean"]]
+            errors = np.stack([part["mean"] - part["low"], part["high"] - part["mean"]])
             axis.errorbar(part["mean"], places, xerr=errors, fmt="o", color=PLUGIN_COLOURS["clca"], capsize=3)
             axis.axvline(0, color="black", linewidth=1)
             names = [f"{row.reducer} {'' if row.reducer == 'none' else row.keep_rate}" for row in part.itertuples()]
