@@ -1,15 +1,13 @@
-"""A reducer of someone's own: the README's two files, outside of the package, are all it takes."""
+"""A reducer of someone's own: the two files of docs/extend.md, outside of the package, are all it takes."""
 
-import re
 from pathlib import Path
 
 import pytest
 
+from pages import own_files
 from tiny import WORDS, make_data, results_of, run
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-(CODE,) = [code for code in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "EveryOther" in code]
-(CONFIG,) = re.findall(r"```yaml\n(name: every_other.*?)```", README, flags=re.DOTALL)
+CODE, CONFIG = own_files()["reducers/every_other.py"], own_files()["conf/reducer/every_other.yaml"]
 OWN = [word for word in WORDS if not word.startswith("reducer=")]
 
 

@@ -38,7 +38,8 @@ def sample_points(budget: int) -> list[float]:
 
     Numbers and not a tensor, since devices and exported graphs round otherwise and would disagree about the end.
     """
-    return torch.arange(1 / (2 * budget), (2 * budget - 1) / (2 * budget), 1 / budget).tolist()
+    start, end = 1 / (2 * budget), (2 * budget - 1) / (2 * budget)
+    return torch.arange(start, end, 1 / budget, device="cpu").tolist()  # even where a model is built without storage
 
 
 def sample(scores: Tensor, points: Tensor, valid: Tensor | None) -> Tensor:
