@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tiny import GPU_IS_FULL
 from ufgir.amounts import as_text
 from ufgir.errors import RunFailed
 from ufgir.memory import enough_memory, memory_shortage
-
-OF_A_GPU = (
-    "CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 23.69 GiB of which {free} is free. "
-    "Process 4711 has 23.18 GiB memory in use. Of the allocated memory 22.10 GiB is allocated by PyTorch, and 310.21 "
-    "MiB is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
-    "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
-)
 
 
 def shortage_of(action):
@@ -25,12 +19,12 @@ def shortage_of(action):
 
 
 def test_of_a_gpu():
-    short = torch.OutOfMemoryError(OF_A_GPU.format(asked="2.00 GiB", free="512.00 MiB"))
+    short = torch.OutOfMemoryError(GPU_IS_FULL.format(asked="2.00 GiB", free="512.00 MiB"))
     assert memory_shortage(short) == (
         "the GPU has too little memory: 2.00 GiB more were asked for and 512.00 MiB of its 23.69 GiB are free, "
         "so it is 1.50 GiB short"
     )
-    in_pieces = torch.OutOfMemoryError(OF_A_GPU.format(asked="20.00 MiB", free="512.00 MiB"))
+    in_pieces = torch.OutOfMemoryError(GPU_IS_FULL.format(asked="20.00 MiB", free="512.00 MiB"))
     assert memory_shortage(in_pieces).endswith("512.00 MiB of its 23.69 GiB are free, but in several pieces")
     other = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
     assert memory_shortage(RuntimeError(other)) == "the GPU has too little memory"
@@ -50,7 +44,7 @@ def test_of_this_machine():
 
 def test_behind_other_errors_and_not_of_others():
     wrapped = RuntimeError("Caught OutOfMemoryError in replica 0")
-    wrapped.__cause__ = torch.OutOfMemoryError(OF_A_GPU.format(asked="1.00 GiB", free="0 bytes"))
+    wrapped.__cause__ = torch.OutOfMemoryError(GPU_IS_FULL.format(asked="1.00 GiB", free="0 bytes"))
     assert memory_shortage(wrapped).endswith("0 bytes of its 23.69 GiB are free, so it is 1.00 GiB short")
     assert memory_shortage(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     with pytest.raises(ValueError), enough_memory("Lower something."):

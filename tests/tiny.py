@@ -26,6 +26,13 @@ WORDS = (
     "optim.lr=5e-4", "dataset.num_workers=0", "trainer.accelerator=cpu",
 )  # fmt: skip
 
+GPU_IS_FULL = (
+    "CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 23.69 GiB of which {free} is free. "
+    "Process 4711 has 23.18 GiB memory in use. Of the allocated memory 22.10 GiB is allocated by PyTorch, and 310.21 "
+    "MiB is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
+    "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
+)  # what torch says
+
 
 def make_data(root: Path) -> Path:
     """Colour noise with the class in its hue, as split CSVs and images below `images/`: 16 to train on, 8 to test."""

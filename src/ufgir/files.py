@@ -140,6 +140,11 @@ def saving(word: str, path: Path, advice: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        told = f"{word}={path} cannot be written: {error.strerror or str(error)[:MOST]}."
-        raise (UserError(f"{told} {advice}".strip()) if error.errno in FOR_THE_USER else RunFailed(told)) from error
+    except (UserError, RunFailed):
+        raise
+    except Exception as error:
+        refused = error if isinstance(error, OSError) else refusal(error, FULL)
+        if refused is None:
+            raise
+        told = f"{word}={path} cannot be written: {refused.strerror or str(refused)[:MOST]}."
+        raise (UserError(f"{told} {advice}".strip()) if refused.errno in FOR_THE_USER else RunFailed(told)) from error

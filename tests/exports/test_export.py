@@ -15,7 +15,7 @@ from packaging.version import Version
 from PIL import Image
 
 import ufgir
-from tiny import WORDS, make_data
+from tiny import WORDS, files_up_to, make_data
 from ufgir import export as command
 from ufgir.cli import run_command
 from ufgir.exports.to_onnx import distances
@@ -199,7 +199,7 @@ def test_a_difference_beyond_the_tolerance_is_refused(clca, monkeypatch, capsys)
     broken = find_trained({"checkpoint": str(clca)}).build().eval()
     torch.nn.init.zeros_(broken.head[4].bias)
     monkeypatch.setattr("ufgir.exports.to_torch.trace_graph", lambda model, images, reducer: None)
-    monkeypatch.setattr(torch.export, "save", lambda graph, file: file.touch())
+    monkeypatch.setattr(torch.export, "save", lambda graph, stream: None)
     monkeypatch.setattr(torch.export, "load", lambda file: type("Graph", (), {"module": lambda self: broken})())
     out = clca.parent / "refused"
     assert export(f"checkpoint={clca}", "format=torchexport", f"out={out}") == 1
@@ -207,6 +207,17 @@ def test_a_difference_beyond_the_tolerance_is_refused(clca, monkeypatch, capsys)
     assert "the graph of a model with reducer=evit does not compute what the model does" in error
     assert "tolerance=0.001 is accepted" in error
     assert not out.exists() and not list(clca.parent.glob(".export-*"))
+
+
+def test_a_full_disk_leaves_nothing(clca, monkeypatch, capsys):
+    monkeypatch.setattr("ufgir.exports.to_torch.trace_graph", lambda model, images, reducer: model.state_dict())
+    monkeypatch.setattr(torch.export, "save", torch.save)
+    out = clca.parent / "full"
+    for form in ("timm", "torchexport"):
+        with files_up_to(100_000):
+            assert export(f"checkpoint={clca}", f"format={form}", f"out={out}") == 1
+        assert f"failed: out={out} cannot be written: File too large." in capsys.readouterr().err
+        assert not out.exists() and not list(clca.parent.glob(".export-*"))
 
 
 def test_a_reducer_that_cannot_be_exported_is_named_with_the_reason(clca, monkeypatch, capsys):

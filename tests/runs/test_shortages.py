@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from test_memory import OF_A_GPU
-from tiny import WORDS, command, environment, files_up_to, make_data, make_run
+from tiny import GPU_IS_FULL, WORDS, command, environment, files_up_to, make_data, make_run
 from ufgir.cli import run_command
 from ufgir.config import compose_run, resolve
 from ufgir.evaluate import evaluate
@@ -51,7 +50,7 @@ def gpu_is_full(monkeypatch):
 
         def full(self, *arguments, **named):
             if epoch <= getattr(self, "current_epoch", 0):
-                raise torch.OutOfMemoryError(OF_A_GPU.format(asked="2.00 GiB", free="512.00 MiB"))
+                raise torch.OutOfMemoryError(GPU_IS_FULL.format(asked="2.00 GiB", free="512.00 MiB"))
             return work(self, *arguments, **named)
 
         monkeypatch.setattr(kind, method, full)
@@ -158,13 +157,13 @@ cp outputs/*/results.json .
 
 @pytest.mark.slow
 def test_a_small_disk_that_has_room_again(here):
-    """A disk of 7 MB holds the first checkpoint, of 5 MB, but not the second beside it."""
+    """A disk of 10 MB holds the first checkpoint, of 7 MB, but not the second beside it."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare, to mount a disk that only this test sees")
     (here / "outputs").mkdir()
-    inside = ["unshare", "--map-root-user", "--mount", "bash", "-c", SMALL_DISK, "bash"]
-    done = subprocess.run([*inside, "7m", *command("train", *SHORT)], env=environment(), capture_output=True, text=True,
-                          timeout=200)  # fmt: skip
+    inside = ["unshare", "--map-root-user", "--mount", "bash", "-c", SMALL_DISK, "bash", "10m"]
+    started = [*inside, *command("train", *SHORT)]
+    done = subprocess.run(started, env=environment(), capture_output=True, text=True, timeout=100)
     if done.returncode == 77 or "unshare:" in done.stderr:
         pytest.skip("may not mount a disk here")
     first, second = done.stdout.split("exit code 1\n")

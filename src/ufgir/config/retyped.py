@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ufgir.config.checks import flatten
 from ufgir.config.compose import compose_run
 from ufgir.config.identity import NAMELESS, TOLD_ELSEWHERE, WITHOUT_EFFECT, run_hash
 from ufgir.config.messages import typed
@@ -64,8 +65,8 @@ def _composed(words: list[str]) -> dict[str, Any] | None:
 
 def _differences(config: dict[str, Any], fresh: dict[str, Any], passed_over: tuple[str, ...]) -> list[str]:
     """A word for each setting in `config` that is another one in `fresh`, as far as it changes a run."""
-    there, words = dict(_leaves(fresh)), []
-    for key, value in _leaves(config):
+    there, words = dict(flatten(fresh)), []
+    for key, value in flatten(config):
         parts = key.split(".")
         above = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
         if above & {*WITHOUT_EFFECT, *TOLD_ELSEWHERE, *passed_over}:
@@ -73,11 +74,3 @@ def _differences(config: dict[str, Any], fresh: dict[str, Any], passed_over: tup
         if key not in there or there[key] != value:
             words.append(("" if key in there else "++") + typed(key, value))
     return words
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -55,6 +55,7 @@ def make_wandb_logger(folder: Path, run_id: str, config: Mapping[str, Any], fact
         return _opened(folder, run_id, config, facts, wandb_mode(mode))
     except wandb.errors.Error as error:
         why = _why_not(error)
+        wandb.teardown()  # its service would take the run for one that is open
         if mode != "auto" or {"WANDB_MODE", "WANDB_SWEEP_ID"} & set(os.environ):
             raise UserError(f"logger.mode={mode}: {why} Or log with logger.mode=offline; {LATER}.") from error
         warnings.warn(f"{why} This run is logged offline; {LATER}.", UfgirWarning, stacklevel=2)
@@ -95,7 +96,7 @@ def _why_not(error: Exception) -> str:
     """Why W&B cannot be used, and what to do about it."""
     text = str(error).strip().splitlines()[0]
     server = os.environ.get("WANDB_BASE_URL", SERVER)
-    if any(sign in text.lower() for sign in ("timed out", "dial tcp")):
+    if any(sign in text.lower() for sign in ("timed out", "dial tcp", "deadline exceeded")):
         return f"W&B at {server} cannot be reached ({text}). Check the network."
     return f"W&B at {server} does not take this run ({text}). Check the API key (`wandb login --relogin`) and entity."
 
