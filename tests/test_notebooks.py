@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom on the embedded data, without Jupyter, and carry no output that goes stale."""
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -23,6 +24,16 @@ CAME_OUT: dict[str, Callable[[dict], bool]] = {  # what the variables of each sa
 def code_of(notebook: Path) -> list[str]:
     cells = json.loads(notebook.read_text())["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def run_cell(code: str, name: str, scope: dict) -> None:
+    """Run a cell and, as Jupyter does, show the value of its last line."""
+    tree = ast.parse(code, name)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, name, "exec"), scope)
+    value = eval(compile(ast.Expression(last.value), name, "eval"), scope) if last else None
+    if hasattr(value, "_repr_png_"):
+        assert value._repr_png_()
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -49,7 +60,7 @@ def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     scope: dict = {"__name__": "__main__"}
     try:
         for cell in code_of(notebook):
-            exec(compile(cell, notebook.name, "exec"), scope)
+            run_cell(cell, notebook.name, scope)
         assert CAME_OUT[notebook.stem](scope)
     finally:
         plt.close("all")
