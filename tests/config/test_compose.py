@@ -85,6 +85,14 @@ def test_interpolations_are_resolved(monkeypatch):
     assert (config["dataset"]["root"], config["trainer"]["max_epochs"]) == ("/somewhere/cotton80", 7)
 
 
+def test_the_environment_may_change_from_one_composition_to_the_next(monkeypatch):
+    roots = []
+    for place in ("/somewhere", "/elsewhere"):
+        monkeypatch.setenv("UFGIR_DATA", place)
+        roots.append(compose_run(["dataset=cotton80"])[0]["dataset"]["root"])
+    assert roots == ["/somewhere/cotton80", "/elsewhere/cotton80"]
+
+
 def test_hydra_is_left_as_it_was():
     compose_run(["seed=2"])
     assert not GlobalHydra.instance().is_initialized()

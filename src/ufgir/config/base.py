@@ -1,5 +1,6 @@
 """The config of the choices from groups, before any setting: composed once for the thousands of runs of a sweep."""
 
+import os
 import re
 from collections.abc import Iterator
 from copy import deepcopy
@@ -31,10 +32,23 @@ class Base:
         """As plain Python, interpolations as they are written."""
         return OmegaConf.to_container(self.config)
 
-    @cached_property
+    @property
     def resolved(self) -> dict:
-        """As plain Python, interpolations resolved."""
-        return OmegaConf.to_container(self.config, resolve=True)
+        """As plain Python, interpolations resolved; the environment's may have changed since the last time."""
+        values = tuple(os.environ.get(name) for name in self._variables)
+        if values not in self._resolved:
+            self._resolved[values] = OmegaConf.to_container(self.config, resolve=True)
+        return self._resolved[values]
+
+    @cached_property
+    def _resolved(self) -> dict[tuple[str | None, ...], dict]:
+        """By what the environment said."""
+        return {}
+
+    @cached_property
+    def _variables(self) -> list[str]:
+        """Names of the environment's variables that interpolations read."""
+        return re.findall(r"\$\{oc\.env:(\w+)", str(self.plain))
 
     @cached_property
     def leaves(self) -> set[str]:
