@@ -46,3 +46,9 @@ def test_tokens_follow_the_closed_form_with_any_cache():
     cache = config["plugins"]["cache"]
     expected = tokens_after_block("dpcknn", (0.7, 0.5, 0.3), (2, 5, 6), 12, 144, 1, cache)
     assert list(forecast(config, 20).tokens) == expected
+
+
+def test_a_patch_of_height_and_width():
+    square, wide = (config_of(f"backbone.kwargs.patch_size={size}") for size in ("16", "[16,8]"))
+    tokens = forecast(wide, 20).tokens[0] - 1
+    assert tokens - 1 == 2 * (forecast(square, 20).tokens[0] - 2), "twice as many patches; the cache appends one token"

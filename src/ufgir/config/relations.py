@@ -1,9 +1,7 @@
 """What settings must satisfy together. Each relation sees a config whose settings are sound by themselves."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from math import lcm
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from ufgir.config.messages import listed, typed
 from ufgir.config.rules import choices
 from ufgir.config.settings import default_resize, keep_rate_of, schedule_epochs
 from ufgir.errors import UserError
-from ufgir.models.backbones import BackboneFacts, describe, has_other_sizes, official_file
+from ufgir.models.backbones import facts_of, has_other_sizes, official_file
 from ufgir.models.options import reducer_options
 
 
@@ -32,7 +30,7 @@ class Relation:
 
 def _backbone_exists(config: dict) -> Iterator[str]:
     try:
-        _facts(config)
+        facts_of(config["backbone"])
     except UserError as error:
         yield from error.faults
 
@@ -58,7 +56,7 @@ def _weights_exist(config: dict) -> Iterator[str]:
 
 
 def _image_fits_patches(config: dict) -> Iterator[str]:
-    size, patch = config["image_size"], _facts(config).patch
+    size, patch = config["image_size"], facts_of(config["backbone"]).patch
     step = lcm(*patch)
     if size % step:
         fitting = max(1, round(size / step)) * step
@@ -79,7 +77,7 @@ def _layers_are_ordered(config: dict) -> Iterator[str]:
 
 
 def _layers_exist(config: dict) -> Iterator[str]:
-    layers, depth = config["reduction_layers"], _facts(config).depth
+    layers, depth = config["reduction_layers"], facts_of(config["backbone"]).depth
     beyond = [str(layer) for layer in layers if layer >= depth]
     if beyond:
         yield (
@@ -153,15 +151,6 @@ def _resize_holds_crop(config: dict) -> Iterator[str]:
             f"dataset.resize={side}: expected at least image_size={size}, which is cropped out of it. "
             f"Leave it out for {default_resize(size)}."
         )
-
-
-def _facts(config: dict) -> BackboneFacts:
-    return _describe(config["backbone"]["name"], json.dumps(config["backbone"]["kwargs"]))
-
-
-@cache
-def _describe(name: str, kwargs: str) -> BackboneFacts:
-    return describe(name, json.loads(kwargs))
 
 
 SCHEDULE = ("optim.warmup_epochs", "optim.cooldown_epochs", "trainer.max_epochs", "dataset.epochs")

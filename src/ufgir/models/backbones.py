@@ -1,10 +1,12 @@
 """Backbones by name: which there are, what they are made of, and how they get their weights."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache as memoize
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -79,6 +81,16 @@ def describe(name: str, kwargs: Mapping | None = None) -> BackboneFacts:
     parameters = sum(parameter.numel() for name, parameter in vit.named_parameters() if not name.startswith("head."))
     heads = vit.blocks[0].attn.num_heads
     return BackboneFacts(len(vit.blocks), tuple(patch), vit.embed_dim, heads, vit.num_prefix_tokens, parameters)
+
+
+def facts_of(backbone: Mapping[str, Any]) -> BackboneFacts:
+    """As `describe`, of the node `backbone` of a configuration; every backbone once, for the thousands of a grid."""
+    return _described(backbone["name"], json.dumps(backbone["kwargs"], sort_keys=True))
+
+
+@memoize
+def _described(name: str, kwargs: str) -> BackboneFacts:
+    return describe(name, json.loads(kwargs))
 
 
 def official_file(name: str, kwargs: Mapping) -> str | None:

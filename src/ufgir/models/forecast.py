@@ -1,13 +1,12 @@
 """What a model will cost, from its configuration alone: nothing is built and no image goes through it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
-from ufgir.models.backbones import BackboneFacts, describe
+from ufgir.models.backbones import BackboneFacts, facts_of
 from ufgir.models.options import cache_options, stage_keep_rates
 from ufgir.reducers import Reducer, find_reducer
 from ufgir.tokens import Stage
@@ -32,7 +31,7 @@ class Forecast:
 
 def forecast(config: Mapping[str, Any], num_classes: int) -> Forecast:
     """Forecast the model of a resolved configuration."""
-    facts = _facts(config["backbone"]["name"], tuple(sorted(config["backbone"]["kwargs"].items())))
+    facts = facts_of(config["backbone"])
     size, (height, width), dim = config["image_size"], facts.patch, facts.embed_dim
     patches = (size // height) * (size // width)
     reducers = _reducers(config, patches, dim)
@@ -84,8 +83,3 @@ def _reducers(config: Mapping[str, Any], patches: int, dim: int) -> dict[int, Re
             for s, layer in enumerate(layers)
             if rates[s] < 1
         }
-
-
-@cache
-def _facts(name: str, kwargs: Sequence[tuple[str, Any]]) -> BackboneFacts:
-    return describe(name, dict(kwargs))
