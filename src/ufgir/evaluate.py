@@ -15,7 +15,8 @@ dataset.root    where the data set lies now, if it has moved; dataset.images lik
 dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
 protocol        test on the test table (test) or on that of validation (val)
 batch_size      images at a time (default: as in training); less needs less memory
-out             the JSON file to write, or a folder for it (default: evaluation.json beside the weights)
+out             the JSON file to write, or a folder for it (default: evaluation.json beside the weights; other data,
+                another protocol, keep rate or size are in the name)
 
 The figures go into that file; into the folder of the same name beside it go predictions.csv (each image with its five
 likeliest classes), classes.csv, confusions.csv and confusions.png (the most frequent mix-ups), or, for several keep
@@ -59,7 +60,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     settings = wanted_settings(trained, words)
     models = build_all(trained, settings)
     if places is None:
-        places = usual_place(trained.results_folder, trained.config, settings)
+        places = usual_place(trained.results_folder, trained.config, settings, names_data="dataset" in words)
         if faults := places.faults():
             raise UserError(*faults)
     source = find_source(settings[0], trained.class_names, None if "dataset" in words else trained.folder)

@@ -12,7 +12,7 @@ from ufgir.data import load_source
 from ufgir.data.datamodule import UFGIRData
 from ufgir.data.sampler import EpochSampler
 from ufgir.data.transforms import normalised
-from ufgir.errors import UserError
+from ufgir.errors import UfgirWarning, UserError
 
 PAPER = {"name": "paper", "random_crop": True, "hflip": 0.5}
 
@@ -177,6 +177,9 @@ def test_caches_that_do_not_fit_are_refused(data, monkeypatch, tmp_path):
     monkeypatch.setattr(caches, "free_memory", lambda: 100)
     with pytest.raises(UserError, match=r"dataset.cache=ram needs .* use dataset.cache=disk or none"):
         data(cache="ram").train_dataloader()
+    with pytest.warns(UfgirWarning, match=r"dataset.cache=ram needs .* the test images are decoded as they are needed"):
+        loader = data(cache="ram").test_dataloader()
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(loader, data().test_dataloader(), strict=True))
     (tmp_path / "file").touch()
     monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="dataset.cache=disk cannot write to .* set UFGIR_CACHE to a folder that"):

@@ -16,6 +16,7 @@ from ufgir.cli import run_command
 from ufgir.data.images import load_image
 from ufgir.errors import UserError
 from ufgir.evaluate import evaluate
+from ufgir.evaluation.places import usual_place
 from ufgir.evaluation.tables import by_class, mix_ups
 from ufgir.runs.trained import find_trained
 
@@ -100,6 +101,22 @@ def test_what_differs_is_in_the_name(here):
     assert file.with_suffix("").is_dir()
     assert evaluate(["run=run", "keep_rate=0.5", "image_size=32", "out=."]) == 0
     assert json.loads(Path("evaluation.json").read_text())["image_size"] == 32 and Path("evaluation").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("names_data", "changes", "name"),
+    [
+        (False, {}, "evaluation.json"),
+        (False, {"dataset": {"name": "tiny", "root": "moved"}}, "evaluation.json"),
+        (True, {"dataset": {"name": "tiny", "root": "data"}}, "evaluation.json"),
+        (True, {"dataset": {"name": "tiny", "root": "other"}}, "evaluation-other.json"),
+        (True, {"dataset": {"name": "wild", "root": "data"}, "image_size": 64}, "evaluation-wild-image_size_64.json"),
+        (False, {"protocol": "val", "keep_rate": 0.1}, "evaluation-val-keep_rate_0.1.json"),
+    ],
+)
+def test_other_data_leave_the_evaluation_of_the_run_alone(tmp_path, names_data, changes, name):
+    trained = {"image_size": 32, "keep_rate": 0.5, "protocol": "test", "dataset": {"name": "tiny", "root": "data"}}
+    assert usual_place(tmp_path, trained, [trained | changes], names_data=names_data).json == tmp_path / name
 
 
 def test_another_size_resamples_as_timm_does(here):

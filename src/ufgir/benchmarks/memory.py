@@ -3,12 +3,11 @@
 import ctypes
 import gc
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from ufgir.peak import CLEAR, forget_peak, resident
 
 
 def peak_gb(step: Callable[[], None], state: int, device: torch.device) -> float:
@@ -20,17 +19,17 @@ def peak_gb(step: Callable[[], None], state: int, device: torch.device) -> float
     step()
     gc.collect()
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+        forget_peak()
         before = torch.cuda.memory_allocated(device)
         step()
         return (state + torch.cuda.max_memory_allocated(device) - before) / 1e9
     if not CLEAR.exists():
         return float("nan")
     _give_back_freed_memory()
-    CLEAR.write_text("5")  # the highest mark becomes the present one
-    before = _resident("VmRSS")
+    forget_peak()
+    before = resident("VmRSS")
     step()
-    return (state + _resident("VmHWM") - before) / 1e9
+    return (state + resident("VmHWM") - before) / 1e9
 
 
 def state_bytes(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int:
@@ -63,9 +62,3 @@ def _give_back_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def _resident(mark: str) -> int:
-    """Bytes that /proc says are resident: `VmRSS` now, `VmHWM` at most."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{mark}:"))
-    return int(line.split()[1]) * 1024

@@ -1,6 +1,7 @@
 """The loaders of a run."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ufgir.data.cache import Store, open_store
 from ufgir.data.sampler import EpochSampler, image_generator
 from ufgir.data.source import Source
 from ufgir.data.transforms import Augment, normalised, resize_side
+from ufgir.errors import UfgirWarning, UserError
 
 MOST_WORKERS = 8
 
@@ -140,7 +142,14 @@ class UFGIRData(lightning.LightningDataModule):
     def _store(self, part: str) -> Store:
         if part not in self._stores:
             paths: list[Path] = self.source.paths(getattr(self.source, part))
-            self._stores[part] = open_store(self.cache, paths, self.side, self.progress)
+            try:
+                self._stores[part] = open_store(self.cache, paths, self.side, self.progress)
+            except UserError as error:
+                if self.cache != "ram" or part == "train":
+                    raise
+                # Tested once, after hours of training it may be: too little memory must not cost the run.
+                warnings.warn(f"{error}; the {part} images are decoded as they are needed", UfgirWarning, stacklevel=2)
+                self._stores[part] = open_store("none", paths, self.side, self.progress)
         return self._stores[part]
 
     def _on_cuda(self) -> bool:

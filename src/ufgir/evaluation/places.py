@@ -1,6 +1,6 @@
 """Where the files of an evaluation go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,19 @@ def typed_place(out: str) -> tuple[Places, list[str]]:
     return places, places.faults()
 
 
-def usual_place(folder: Path, trained: Mapping[str, Any], settings: list[dict[str, Any]]) -> Places:
-    """In `folder`: `evaluation.json`, or a name that tells how the test differs from the run's own."""
+def usual_place(
+    folder: Path, trained: Mapping[str, Any], settings: list[dict[str, Any]], *, names_data: bool = False
+) -> Places:
+    """In `folder`: `evaluation.json`, or a name that tells how the test differs from the run's own.
+
+    Args:
+        folder: where results of the weights go.
+        trained: settings of their training.
+        settings: of each test; they differ in the keep rate only.
+        names_data: the user named a data set, which may be another one of the same kind.
+    """
     size, rates = settings[0]["image_size"], [config["keep_rate"] for config in settings]
-    parts = ["evaluation"]
+    parts = ["evaluation", *_other_data(trained, settings[0], names_data)]
     if len(rates) > 1:
         parts.append("keep_rates")
     elif rates[0] != trained["keep_rate"]:
@@ -56,6 +65,17 @@ def usual_place(folder: Path, trained: Mapping[str, Any], settings: list[dict[st
     if size != trained["image_size"]:
         parts.append(f"image_size_{size}")
     return Places(folder / f"{'-'.join(parts)}.json")
+
+
+def _other_data(trained: Mapping[str, Any], tested: Mapping[str, Any], names_data: bool) -> Iterator[str]:
+    """How the tested images differ from the run's own."""
+    old, new = trained["dataset"], tested["dataset"]
+    if new["name"] != old["name"]:
+        yield new["name"]
+    elif names_data and old["root"] is not None and Path(new["root"]).absolute() != Path(old["root"]).absolute():
+        yield Path(new["root"]).absolute().name
+    if tested["protocol"] != trained["protocol"]:
+        yield tested["protocol"]
 
 
 def rate_text(rate: float | list[float], joint: str = " ") -> str:

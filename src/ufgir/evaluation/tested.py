@@ -10,6 +10,7 @@ import pandas as pd
 from ufgir.cost import count_macs
 from ufgir.data import Source
 from ufgir.models import ReducedViT
+from ufgir.peak import forget_peak
 from ufgir.prediction.answers import Answer, answers
 from ufgir.runs.build import build_data, build_module
 from ufgir.runs.testing import run_test
@@ -55,6 +56,7 @@ def tested_once(model: ReducedViT, config: Mapping[str, Any], source: Source, we
         "gmacs": round(count_macs(model, config["image_size"]) / 1e9, 4),
     }
     module = build_module(config, model, for_test=True)
+    forget_peak()  # another keep rate may have been tested before
     figures = run_test(module, build_data(config, source), config["trainer"], [listener])
     told = {"weights_sha256": weights_sha256, "dataset": source.name, "protocol": config["protocol"], **cost}
     return Tested({**figures, **told}, _images(source, listener.answers))

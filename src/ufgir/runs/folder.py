@@ -84,7 +84,8 @@ class RunFolder:
     def occupied(self) -> Iterator[None]:
         """Make the folder and keep every other process out of it; the system frees it when this process dies.
 
-        If a mistake of the user's comes to light inside and the folder is new, it is taken away again.
+        If a mistake of the user's comes to light inside and the folder is new, it is taken away again, unless training
+        has left something to go on from.
 
         Raises:
             UserError: another live process works in it.
@@ -104,7 +105,7 @@ class RunFolder:
                 stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started}")
             yield
         except UserError:
-            if made:
+            if made and not self.checkpoint.exists():
                 shutil.rmtree(self.path, ignore_errors=True)
             for above in made[1:]:
                 with suppress(OSError):  # another run has begun there

@@ -18,6 +18,7 @@ from ufgir.config.machine import processes, uses_cuda
 from ufgir.cost import count_macs, example_image
 from ufgir.data import Source
 from ufgir.models import ReducedViT
+from ufgir.peak import forget_peak
 from ufgir.runs.announce import announce_start
 from ufgir.runs.build import build_data, build_module
 from ufgir.runs.folder import RunFolder
@@ -70,8 +71,7 @@ def live(folder: RunFolder, config: Mapping[str, Any], source: Source, model: Re
 
 def begin(folder: RunFolder, config: Mapping[str, Any], source: Source, model: ReducedViT) -> dict[str, Any]:
     """Measure the model, and say what the run is about to do."""
-    if uses_cuda(config["trainer"]["accelerator"]):
-        torch.cuda.reset_peak_memory_stats()  # of an earlier run in this process
+    forget_peak()
     facts = measure(model, config["image_size"])
     if rank_zero_only.rank == 0:
         announce_start(folder.name, config, source, facts)

@@ -1,6 +1,5 @@
 """The test pass: one process, all images of the test table, once."""
 
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ import lightning as L
 import torch
 
 from ufgir.errors import RunFailed
+from ufgir.peak import peak_memory_gb
 from ufgir.runs.quiet import quiet_lightning
 from ufgir.training.module import ClassifierModule
 
@@ -85,11 +85,3 @@ def run_test(
         "images_per_second": round(throughput.images_per_second, 3),
         "peak_memory_gb": round(peak_memory_gb(trainer.strategy.root_device), 3),
     }
-
-
-def peak_memory_gb(device: torch.device) -> float:
-    """Most memory held so far, in 10^9 bytes: by the allocator of a CUDA device, else by this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

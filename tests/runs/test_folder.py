@@ -1,0 +1,23 @@
+"""A run's folder: whose it is, and when it is taken away again."""
+
+import pytest
+
+from ufgir.errors import UserError
+from ufgir.runs.folder import RunFolder
+
+
+def stumble(folder: RunFolder, *, after_training: bool) -> None:
+    with pytest.raises(UserError, match="no room"), folder.occupied():
+        if after_training:
+            folder.checkpoint.touch()
+        raise UserError("no room")
+
+
+def test_a_mistake_leaves_nothing_of_a_new_run_but_what_was_trained(tmp_path):
+    folder = RunFolder(tmp_path / "outputs" / "run")
+    stumble(folder, after_training=False)
+    assert list(tmp_path.iterdir()) == []
+    stumble(folder, after_training=True)
+    assert folder.state() == "interrupted"
+    stumble(folder, after_training=False)
+    assert folder.state() == "interrupted"
