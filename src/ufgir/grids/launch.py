@@ -1,17 +1,16 @@
 """Start the runs of a grid that are due, by whichever engine, and account for each of them."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ufgir.data import image_faults
 from ufgir.errors import UserError
+from ufgir.grids.queue import Queue
 from ufgir.grids.survey import MAX_ATTEMPTS, PlannedRun, survey
 from ufgir.runs.announce import show
 from ufgir.runs.plan import output_faults
-
-ROUNDS = 3  # in which an engine that broke down is started anew
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[Any]]  # words of jobs and index of the first -> returns
 
@@ -67,18 +66,22 @@ def launch_due(jobs: tuple[tuple[str, ...], ...], launch: Launch, *, at_once: in
     runs = survey(jobs)
     due = [run for run in runs if run.is_due]
     _announce(runs, due)
+    OUTCOMES.append(_outcome(runs, _launch_all(Queue(due, at_once), launch)))
+
+
+def _launch_all(queue: Queue, launch: Launch) -> dict[tuple[str, ...], str]:
+    """Launch runs until none is left in the queue; returns the words of each that failed to start, and its reason."""
     reasons: dict[tuple[str, ...], str] = {}
-    for _ in range(ROUNDS):
+    started = 0
+    while batch := queue.take():
         try:
-            for batch, first in _batches(due, at_once):
-                returns = launch([run.words for run in batch], first)
-                reasons.update((run.words, _reason(back)) for run, back in zip(batch, returns, strict=True))
+            returns = launch([run.words for run in batch], started)
+            reasons.update((run.words, _reason(back)) for run, back in zip(batch, returns, strict=True))
         except Exception as error:  # an engine breaks down in its own ways: a killed worker, a lost cluster
             print(f"the launcher broke down ({type(error).__name__}: {error}); starting what is left", file=sys.stderr)
-            due = [run for run in due if run.state in ("missing", "interrupted")]
-            continue
-        break
-    OUTCOMES.append(_outcome(runs, reasons))
+            queue.take_back()
+        started += len(batch)
+    return reasons
 
 
 def _reason(back: Any) -> str:
@@ -87,12 +90,6 @@ def _reason(back: Any) -> str:
         return back.return_value or ""
     except Exception as error:  # what ended the job
         return f"{type(error).__name__}: {error}"
-
-
-def _batches(due: Sequence[PlannedRun], at_once: int) -> Iterator[tuple[Sequence[PlannedRun], int]]:
-    """Jobs to hand over together, and the number of the first."""
-    for first in range(0, len(due), at_once):
-        yield due[first : first + at_once], first
 
 
 def _announce(runs: Sequence[PlannedRun], due: Sequence[PlannedRun]) -> None:

@@ -49,6 +49,16 @@ class PlannedRun:
         results = None if self.folder is None else self.folder.read_results()
         return 0 if results is None or results["status"] == "finished" else results.get("attempts", 1)
 
+    @property
+    def was_cut_short(self) -> bool:
+        """As `RunFolder.was_cut_short`."""
+        return self.folder is not None and self.folder.was_cut_short()
+
+    @property
+    def trace(self) -> tuple[int | None, ...]:
+        """As `RunFolder.trace`."""
+        return (None,) if self.folder is None else self.folder.trace()
+
 
 @cache
 def survey(jobs: tuple[tuple[str, ...], ...]) -> list[PlannedRun]:

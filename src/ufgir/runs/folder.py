@@ -32,6 +32,7 @@ class RunFolder:
         self.weights = path / "model.pt"
         self.tokens = path / "tokens"  # pictures
         self.results = path / "results.json"
+        self.begun = path / ".begun"  # while an attempt lasts; it stays behind if the process is killed
 
     @property
     def name(self) -> str:
@@ -75,6 +76,38 @@ class RunFolder:
         except Timeout:
             return True
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Leave a mark for as long as an attempt lasts: it is all that a process which is killed leaves of it."""
+        with written_whole(self.begun) as stream:
+            stream.write(str(_written(self.checkpoint)))
+        try:
+            yield
+        finally:
+            self.begun.unlink(missing_ok=True)
+
+    def was_cut_short(self) -> bool:
+        """Whether the last attempt was killed before it came to a new whole epoch, unless it is still going on."""
+        return self.begun.is_file() and self.begun.read_text() == str(_written(self.checkpoint))
+
+    def trace(self) -> tuple[int | None, ...]:
+        """When results, checkpoint and mark were written, by which one sees what has been done here since."""
+        return tuple(_written(file) for file in (self.results, self.checkpoint, self.begun))
+
+    def write_failure(self, reason: str, config: Mapping[str, Any], *, counts: bool = True) -> None:
+        """Say in `results.json` why an attempt failed and how many have, if the disk takes it.
+
+        Args:
+            reason: for the user.
+            config: of the run.
+            counts: as an attempt, of which a sweep allows a few.
+        """
+        with suppress(OSError):
+            before = self.read_results() or {"attempts": 0}
+            attempts = before.get("attempts", 1) + counts
+            facts = {"status": "failed", "reason": reason, "attempts": attempts, "seed": config["seed"]}
+            self.write_results({**facts, "config": dict(config)})
+
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json` whole or not at all."""
         with written_whole(self.results) as stream:
@@ -114,3 +147,11 @@ class RunFolder:
         finally:
             owner.unlink(missing_ok=True)
             lock.release()
+
+
+def _written(file: Path) -> int | None:
+    """When a file was written, nanoseconds; None if it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -1,7 +1,6 @@
 """Start a planned run, once: a finished one is left alone, an interrupted one goes on."""
 
 import traceback
-from contextlib import suppress
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
@@ -38,10 +37,10 @@ def start_run(plan: Plan) -> None:
         print(f"{folder.name} was finished before")
         log_again(folder.path, folder.id, plan.config, folder.read_results())
     else:
-        model = make_model(plan)
         with folder.occupied():
-            if not folder.is_finished():  # by another process, while this one loaded the weights
-                _live_or_leave_reason(plan, model)
+            if not folder.is_finished():  # by another process, just now
+                with folder.attempt():
+                    _live_or_leave_reason(plan, make_model(plan))
     announce_results(folder.name, folder.read_results())
     print(f"results: {folder.results}", flush=True)
 
@@ -88,18 +87,7 @@ def _left_behind(plan: Plan, error: Exception) -> RunFailed:
         reason = str(error)
     else:
         reason = f"{type(error).__name__}: {error}"
-    with suppress(OSError):
-        before = folder.read_results() or {"attempts": 0}
-        folder.write_results(
-            {
-                "status": "failed",
-                "reason": reason,
-                # So that a sweep does not try for ever; what a full disk prevented may well be tried again.
-                "attempts": before.get("attempts", 1) + (not is_full),
-                "seed": plan.config["seed"],
-                "config": plan.config,
-            }
-        )
+    folder.write_failure(reason, plan.config, counts=not is_full)  # what a full disk prevented may well be tried again
     if refused is not None or isinstance(error, RunFailed):
         return RunFailed(reason)
     traceback_file = folder.path / "traceback.txt"
