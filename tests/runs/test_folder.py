@@ -1,6 +1,10 @@
 """A run's folder: whose it is, and when it is taken away again."""
 
+import threading
+import time
+
 import pytest
+from filelock import FileLock
 
 from ufgir.errors import UserError
 from ufgir.runs.folder import RunFolder
@@ -21,3 +25,21 @@ def test_a_mistake_leaves_nothing_of_a_new_run_but_what_was_trained(tmp_path):
     assert folder.state() == "interrupted"
     stumble(folder, after_training=False)
     assert folder.state() == "interrupted"
+
+
+def test_whoever_only_looks_keeps_no_run_out(tmp_path):
+    folder, looks = RunFolder(tmp_path), threading.Event()
+
+    def look():
+        with FileLock(tmp_path / ".lock"):
+            looks.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    looks.wait()
+    with folder.occupied():
+        assert folder.state() == "running"
+    thread.join()
+    with folder.occupied(), pytest.raises(UserError, match="is being worked on by process"), folder.occupied():
+        pass

@@ -109,8 +109,7 @@ def _outcome(runs: Sequence[PlannedRun], reasons: Mapping[tuple[str, ...], str])
         if state == "finished":
             outcome.done += 1
         elif state == "failed":
-            reason = run.folder.read_results()["reason"].strip().splitlines()[-1]
-            outcome.failed[" ".join(run.words)] = f"{reason} ({run.folder.path})"
+            outcome.failed[" ".join(run.words)] = f"{run.reason} ({run.folder.path})"
         elif state != "running":
             reason = reasons.get(run.words) or "it ended without a result; the same command starts it again"
             outcome.failed[" ".join(run.words)] = reason

@@ -49,8 +49,7 @@ def show_status(facts: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
     failed = [run for run in runs if run.state == "failed"]
     for run in failed[:SHOWN]:
         tries = f"{run.attempts} of {MAX_ATTEMPTS} attempts"
-        reason = run.folder.read_results()["reason"].strip().splitlines()[-1]
-        print(f"failed ({tries}): {' '.join(run.words)}\n    {reason}")
+        print(f"failed ({tries}): {' '.join(run.words)}\n    {run.reason}")
     if len(failed) > SHOWN:
         print(f"and {len(failed) - SHOWN} more")
 

@@ -50,6 +50,12 @@ class PlannedRun:
         return 0 if results is None or results["status"] == "finished" else results.get("attempts", 1)
 
     @property
+    def reason(self) -> str:
+        """Why it failed, in a line; empty if it goes on or has finished meanwhile."""
+        results = None if self.folder is None else self.folder.read_results()
+        return ((results or {}).get("reason", "").strip().splitlines() or [""])[-1]
+
+    @property
     def was_cut_short(self) -> bool:
         """As `RunFolder.was_cut_short`."""
         return self.folder is not None and self.folder.was_cut_short()

@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 from ufgir.errors import UserError
 from ufgir.files import written_whole
 
+LOOK = 1.0  # seconds; `state` of another process holds the lock for an instant, only to see whether anyone does
+
 
 class RunFolder:
     """`<output_root>/<slug>-<hash>`.
@@ -126,7 +128,7 @@ class RunFolder:
         made = [place for place in (self.path, *self.path.parents) if not place.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         owner = self.path / ".owner"
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / ".lock", timeout=LOOK)
         try:
             lock.acquire()
         except Timeout:
