@@ -4,6 +4,7 @@ import pytest
 
 from tiny import WORDS, make_data
 from ufgir.grids.survey import survey
+from ufgir.runs.plan import plan_run
 
 
 @pytest.fixture
@@ -22,3 +23,17 @@ def test_a_run_that_finishes_while_its_failure_is_told_has_no_reason(words):
     assert (run.state, run.reason) == ("failed", "at last")
     run.folder.write_results({"status": "finished"})
     assert run.reason == ""
+
+
+def test_seeds_are_planned_as_they_are_run(words):
+    for job in ((*words, "seed=7"), ("seed=7", *words, "dataset.train_images=${seed}")):
+        (run,) = survey((job,))
+        assert run.folder.path == plan_run(job).folder.path
+        assert run.config["seed"] == 7 and run.words == job
+    assert run.source.train_images == 7
+
+
+@pytest.mark.parametrize("seed", ["5000000000", "-1", "1.5", "x"])
+def test_what_is_no_seed_is_found_before_anything_starts(words, seed):
+    (run,) = survey(((*words, f"seed={seed}"),))
+    assert run.folder is None and run.faults[0].startswith(f"seed={seed}: expected an integer from 0 to 4294967295")

@@ -1,17 +1,22 @@
 """The runs of a grid, each with its configuration, its folder and how far it is; nothing is started or written."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from ufgir.config import compose_run, machine_faults, resolve
+from ufgir.config.rules import RULES
 from ufgir.data import Source, collect
 from ufgir.runs.folder import RunFolder
 from ufgir.runs.plan import batch_faults, run_folder
 
 MAX_ATTEMPTS = 3  # a run that failed as often is not tried again
+STAND_IN = "4123456789"  # a seed that nobody gives: where else it turns up in a configuration, something reads the seed
+
+Composed = tuple[dict[str, Any] | None, tuple[str, ...]]  # a configuration, unless it has faults, and these
 
 
 @dataclass(frozen=True)
@@ -69,32 +74,30 @@ class PlannedRun:
 @cache
 def survey(jobs: tuple[tuple[str, ...], ...]) -> list[PlannedRun]:
     """Plan every job. Seeds of the same cell are composed once, and so is each choice from a group."""
-    seeded = [_without_seed(job) for job in jobs]
-    cells = {words: _compose(words) for words in dict.fromkeys(words for words, _ in seeded)}
-    return [_planned(words, seed, *cells[words]) for words, seed in seeded]
+    compose = cache(_compose)  # anew for each grid: the environment may have changed
+    return [_planned(job, *_composed(job, compose)) for job in jobs]
 
 
-def _without_seed(job: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
-    """The words of a run but its seed, and the seed."""
-    seed = next((word.partition("=")[2] for word in job if word.startswith("seed=")), None)
-    if seed is None or not seed.isdigit():  # what is no seed is told as a fault of the whole
-        return tuple(job), None
-    return tuple(word for word in job if not word.startswith("seed=")), seed
+def _composed(job: tuple[str, ...], compose: Callable[[tuple[str, ...]], Composed]) -> Composed:
+    """A run's configuration: that of its cell with its own seed, unless something else of it reads the seed."""
+    seed = next((word.partition("=")[2] for word in job if word.startswith("seed=")), "")
+    if not (re.fullmatch("0|[1-9][0-9]*", seed) and RULES["seed"].kind.accepts(int(seed))):  # a fault of the whole
+        return compose(job)
+    cell = tuple(word for word in job if not word.startswith("seed="))
+    config, faults = compose((*cell, f"seed={STAND_IN}"))
+    if config is None or STAND_IN in json.dumps({**config, "seed": None}):
+        return compose(job)
+    return {**config, "seed": int(seed)}, faults
 
 
-def _compose(words: tuple[str, ...]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def _compose(words: tuple[str, ...]) -> Composed:
     config, faults = compose_run(list(words))
     return (None if faults else resolve(config)), tuple(faults)
 
 
-def _planned(
-    words: tuple[str, ...], seed: str | None, config: dict[str, Any] | None, faults: tuple[str, ...]
-) -> PlannedRun:
-    words = words if seed is None else (*words, f"seed={seed}")
+def _planned(words: tuple[str, ...], config: dict[str, Any] | None, faults: tuple[str, ...]) -> PlannedRun:
     if config is None:
         return PlannedRun(words, None, None, None, faults)
-    if seed is not None:
-        config = {**config, "seed": int(seed)}
     split_seed = config["seed"] if config["dataset"]["format"] == "folder" else 0
     source, faults = _source(json.dumps(config["dataset"]), config["protocol"], split_seed)
     faults += tuple(machine_faults(config))
