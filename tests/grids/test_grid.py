@@ -63,7 +63,17 @@ def test_words_narrow_extend_and_multiply():
     assert counts(jobs, "optim.lr") == {"2e-4": len(jobs)}
     quarter = jobs_told(["sweep=paper_448", "keep_rate=0.10"])
     assert set(counts(quarter, "keep_rate")) == {"0.1"}
+    assert counts(jobs_told(["sweep=demo", "~callbacks.tokens"]), "keep_rate") == {"0.1": 4, "0.5": 4, "1.0": 2}
     assert jobs_told(["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]) == (("seed=1",), ("seed=2",))
+
+
+@pytest.mark.parametrize("name", grid_names())
+def test_every_value_of_the_table_of_a_grid_can_be_asked_for(name):
+    jobs = jobs_told([f"sweep={name}"])
+    for axis in load_grid(name).axes.keys() - {"reduction_layers"}:
+        for value, count in counts(jobs, axis).items():
+            asked = jobs_told([f"sweep={name}", f"{axis}={value}"])
+            assert len(asked) == count and set(asked) <= set(jobs), f"{axis}={value}"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,9 @@ def test_words_narrow_extend_and_multiply():
         (["sweep=paper_44"], ["sweep=paper_44: expected ablation", "Did you mean sweep=paper_448"]),
         (["sweep=paper_448", "dataset=leaves", "seed=3"], ["dataset=leaves: sweep=paper_448 has", "seed=3: sweep="]),
         (["sweep=demo,ablation"], ["expected one grid"]),
+        (["sweep=demo", "keep_rate=0.3"], ["keep_rate=0.3: sweep=demo has keep_rate=0.1, 0.5 or 1.0."]),
+        (["sweep=paper_448", "reducer=none", "keep_rate=0.1"], ["sweep=paper_448 reducer=none keep_rate=0.1: no run"]),
+        (["seed=range(1,1)"], ["seed=range(1,1): these words name no run"]),
     ],
 )
 def test_a_mistake_says_what_there_is(words, parts):
@@ -82,7 +95,8 @@ def test_a_mistake_says_what_there_is(words, parts):
 
 
 def test_a_file_that_is_no_grid_is_refused():
-    for content in ({"name": "x"}, {"union": {"seed": 1}}, {"union": [{"seed": 1}], "lr": 3}):
+    unions = ({"seed": 1}, [], [{"seed": []}])
+    for content in ({"name": "x"}, *({"union": union} for union in unions), {"union": [{"seed": 1}], "lr": 3}):
         with pytest.raises(UserError, match="mine.yaml"):
             grid_of(content, "mine.yaml")
 

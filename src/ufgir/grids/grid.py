@@ -72,8 +72,10 @@ def grid_of(content: Mapping[str, Any], file: Path | str) -> Grid:
     """
     union = content.get("union")
     known = {"name", "words", "union", "published_lr"}
-    if not isinstance(union, list) or not all(isinstance(axes, dict) and axes for axes in union):
+    if not isinstance(union, list) or not union or not all(isinstance(axes, dict) and axes for axes in union):
         raise UserError(f"{file}: expected union, a list of products such as {{reducer: evit, keep_rate: [0.1, 0.5]}}.")
+    if empty := sorted({axis for axes in union for axis, values in axes.items() if values == []}):
+        raise UserError(f"{file}: {listed(empty, 'and')} without a value; list at least one, or leave the axis out.")
     if unknown := sorted(set(content) - known):
         raise UserError(f"{file}: unknown {listed(unknown, 'and')}; a grid has {listed(sorted(known), 'and')}.")
     products = tuple(
@@ -96,7 +98,9 @@ def jobs_told(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     names = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
     others = [word for word in words if not word.startswith(("sweep=", "hydra.", "hydra/"))]
     if not names:
-        return tuple(dict.fromkeys(jobs_of(others)))
+        if jobs := tuple(dict.fromkeys(jobs_of(others))):
+            return jobs
+        raise UserError(f"{' '.join(others)}: these words name no run. Give each setting at least one value.")
     if len(names) > 1 or "," in names[0]:
         raise UserError(f"sweep={','.join(names)}: expected one grid; there are {listed(grid_names(), 'and')}.")
     return tuple(expand(load_grid(names[0]), others))
@@ -107,13 +111,25 @@ def expand(grid: Grid, words: Sequence[str] = ()) -> list[tuple[str, ...]]:
 
     Args:
         grid: what to run.
-        words: of the command line. One that names an axis narrows the grid to its values; any other one is added to
-            every run, several values multiply the runs.
+        words: of the command line. One that names an axis narrows the grid to its values, which are those of `label`;
+            any other one is added to every run, several values multiply the runs.
 
     Raises:
-        UserError: a word names a value that the grid does not have, or cannot be read.
+        UserError: a word names a value that the grid does not have, or cannot be read, or no run fits all words.
     """
     narrowing, further = _sorted_words(grid, words)
+    rates = narrowing.pop("keep_rate", None)
+    jobs = [job for job in _products(grid, narrowing, further) if rates is None or _rate(job) in rates]
+    if not jobs:
+        raise UserError(
+            f"sweep={grid.name} {' '.join(words)}: no run of the grid is meant by all these words together. "
+            f"Leave one out; `python -m ufgir.sweep plan sweep={grid.name}` shows what there is."
+        )
+    return jobs
+
+
+def _products(grid: Grid, narrowing: Mapping[str, set], further: Sequence[str]) -> list[tuple[str, ...]]:
+    """The runs of the products that have every axis that is narrowed, each run once."""
     jobs: dict[tuple[str, ...], None] = {}
     extra = list(jobs_of(further)) if further else [()]
     given = {word.partition("=")[0] for word in further}
@@ -144,9 +160,22 @@ def label(job: Sequence[str], axis: str) -> str | None:
     return words.get(axis)
 
 
+def _rate(job: Sequence[str]) -> float | str:
+    return _canonical(label(job, "keep_rate") or "")
+
+
+def _values(grid: Grid) -> dict[str, tuple[str, ...]]:
+    """The values by which a grid can be narrowed: those of its axes, and its keep rates as they are counted."""
+    axes = grid.axes
+    if "keep_rate" in axes:
+        labels = dict.fromkeys(label(job, "keep_rate") for job in _products(grid, {}, ()))
+        axes["keep_rate"] = tuple(filter(None, labels))
+    return axes
+
+
 def _sorted_words(grid: Grid, words: Sequence[str]) -> tuple[dict[str, set], list[str]]:
     """The words that narrow the grid, as values by axis, and the others."""
-    axes, narrowing, further, faults = grid.axes, {}, [], []
+    axes, narrowing, further, faults = _values(grid), {}, [], []
     for word in words:
         axis = word.partition("=")[0]
         if axis not in axes:
@@ -182,7 +211,7 @@ def _with_rate_of_none(job: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _as_dict(job: Sequence[str]) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in job)
+    return dict(word.partition("=")[::2] for word in job)
 
 
 def _typed(value: object) -> str:
