@@ -6,19 +6,22 @@
 plan    runs by axis, done, running, failed and missing ones, work, time and disk
 status  a bar, the rate, the time left, and the failures with their reasons
 KEY=VALUE narrows the grid (dataset=cotton80) or goes to every run (trainer.max_epochs=1), as in
-`python -m ufgir.train --multirun sweep=NAME KEY=VALUE ...`, which starts it.
+`python -m ufgir.train --multirun sweep=NAME KEY=VALUE ...`, which starts it. What is a mistake there is one here; data,
+weights and devices that this machine lacks are told beside the rest.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ufgir.cli import DONE, run_command
 from ufgir.errors import UserError
 from ufgir.grids.estimate import estimate
-from ufgir.grids.grid import axes_of, expand, grid_names, label, load_grid
+from ufgir.grids.grid import axes_of, grid_names, jobs_told, label
 from ufgir.grids.show import show_plan, show_status
-from ufgir.grids.survey import survey
+from ufgir.grids.survey import PlannedRun, survey
 
 VERBS = {"plan": show_plan, "status": show_status}
 
@@ -33,12 +36,25 @@ def sweep(arguments: Sequence[str]) -> int:
         raise UserError(f"{verb or 'nothing'}: expected plan or status, such as `plan sweep={grid_names()[0]}`.")
     if len(names) != 1:
         raise UserError(f"expected one sweep=NAME; there are {', '.join(grid_names())}.")
-    jobs = expand(load_grid(names[0]), [word for word in words if not word.startswith("sweep=")])
-    runs = survey(tuple(jobs))
+    jobs = jobs_told(words)
+    runs = survey(jobs)
+    if mistakes := dict.fromkeys(mistake for run in runs for mistake in run.mistakes):
+        raise UserError(*mistakes)
+    facts = _facts(names[0], jobs, runs)
+    facts["start"] = shlex.join(["python", "-m", "ufgir.train", "--multirun", *words])
+    if flags:
+        print(json.dumps(facts))
+    else:
+        VERBS[verb](facts, runs)
+    return DONE
+
+
+def _facts(name: str, jobs: Sequence[Sequence[str]], runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    """What programs are told of a grid."""
     states = [run.state for run in runs]
     cost = estimate(runs)
-    facts = {
-        "sweep": names[0],
+    return {
+        "sweep": name,
         "runs": len(runs),
         "by_axis": {axis: _counts(jobs, axis) for axis in axes_of(jobs)},
         "done": states.count("finished"),
@@ -51,13 +67,8 @@ def sweep(arguments: Sequence[str]) -> int:
         "gpu_hours_left": round(cost.gpu_hours_left, 2),
         "gpu_hours_from": cost.basis,
         "disk_gb": {keep: round(size, 3) for keep, size in cost.disk_gb.items()},
-        "faults": list(dict.fromkeys(fault for run in runs for fault in run.faults)),
+        "faults": list(dict.fromkeys(lack for run in runs for lack in run.lacks)),
     }
-    if flags:
-        print(json.dumps(facts))
-    else:
-        VERBS[verb](facts, runs)
-    return DONE
 
 
 def _counts(jobs: Sequence[Sequence[str]], axis: str) -> dict[str, int]:

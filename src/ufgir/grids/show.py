@@ -34,7 +34,7 @@ def show_plan(facts: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
     )
     for fault in facts["faults"]:
         print(f"not yet possible: {fault}")
-    print(f"start: python -m ufgir.train --multirun sweep={facts['sweep']}")
+    print(f"start: {facts['start']}")
 
 
 def show_status(facts: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
@@ -46,6 +46,8 @@ def show_status(facts: Mapping[str, Any], runs: Sequence[PlannedRun]) -> None:
     left = facts["runs"] - facts["done"]
     pace = f"{rate:.1f} runs an hour, {left / rate:.1f} hours left" if rate else "no run finished in the last hours"
     show("", {"state": _states(facts), "rate": pace if left else "finished"})
+    for lack in dict.fromkeys(lack for run in runs if run.folder is None for lack in run.lacks):
+        print(f"counted as missing: {lack}")
     failed = [run for run in runs if run.state == "failed"]
     for run in failed[:SHOWN]:
         tries = f"{run.attempts} of {MAX_ATTEMPTS} attempts"

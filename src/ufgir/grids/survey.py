@@ -10,6 +10,7 @@ from typing import Any
 from ufgir.config import compose_run, machine_faults, resolve
 from ufgir.config.rules import RULES
 from ufgir.data import Source, collect
+from ufgir.models.backbones import OFFICIAL_FILES, official_file
 from ufgir.runs.folder import RunFolder
 from ufgir.runs.plan import batch_faults, run_folder
 
@@ -28,14 +29,21 @@ class PlannedRun:
         config: resolved; None where the words are faulty.
         folder: None where the data are not here, or the words are faulty.
         source: its data; None where they are not here.
-        faults: why it cannot start.
+        mistakes: why it cannot start anywhere.
+        lacks: what must be here first: data, weights, a device.
     """
 
     words: tuple[str, ...]
     config: dict[str, Any] | None
     folder: RunFolder | None
     source: Source | None
-    faults: tuple[str, ...]
+    mistakes: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why it cannot start here and now."""
+        return self.mistakes + self.lacks
 
     @property
     def state(self) -> str:
@@ -97,13 +105,20 @@ def _compose(words: tuple[str, ...]) -> Composed:
 
 def _planned(words: tuple[str, ...], config: dict[str, Any] | None, faults: tuple[str, ...]) -> PlannedRun:
     if config is None:
-        return PlannedRun(words, None, None, None, faults)
+        weights = tuple(fault for fault in faults if fault in _weights_to_get())
+        return PlannedRun(words, None, None, None, tuple(fault for fault in faults if fault not in weights), weights)
     split_seed = config["seed"] if config["dataset"]["format"] == "folder" else 0
-    source, faults = _source(json.dumps(config["dataset"]), config["protocol"], split_seed)
-    faults += tuple(machine_faults(config))
+    source, lacks = _source(json.dumps(config["dataset"]), config["protocol"], split_seed)
+    lacks += tuple(machine_faults(config))
     if source is None:
-        return PlannedRun(words, config, None, None, faults)
-    return PlannedRun(words, config, run_folder(config, source), source, faults + tuple(batch_faults(config, source)))
+        return PlannedRun(words, config, None, None, (), lacks)
+    return PlannedRun(words, config, run_folder(config, source), source, tuple(batch_faults(config, source)), lacks)
+
+
+@cache
+def _weights_to_get() -> set[str | None]:
+    """What is said of backbones whose weights file is not here yet."""
+    return {official_file(name, {}) for name in OFFICIAL_FILES}
 
 
 @cache
