@@ -6,6 +6,7 @@ Hydra finds it here. `hydra/sweeper=ufgir` is this project's default; a file of 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -62,7 +63,9 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the engine ready; called by Hydra."""
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=hydra_context,
+            task_function=partial(_in_grid, self.settings["name"] or "", task_function),
+            config=config,
         )
 
     def sweep(self, arguments: list[str]) -> None:
@@ -76,13 +79,18 @@ class GridSweeper(Sweeper):
         else:
             settings = {key: _plain(value) for key, value in self.settings.items()}
             jobs = tuple(expand(grid_of(settings, f"sweep={self.settings['name']}"), words))
-        os.environ["UFGIR_SWEEP"] = self.settings["name"] or ""  # what loggers call the grid, in every job
         at_once = 1 if isinstance(self.launcher, BasicLauncher) else self.at_once
 
         def launch(batch: Sequence[Sequence[str]], first: int) -> Any:
             return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
 
         launch_due(jobs, launch, at_once=at_once)
+
+
+def _in_grid(name: str, task: TaskFunction, config: DictConfig) -> Any:
+    """A job, in an environment that tells loggers the name of its grid; workers of a cluster do not inherit ours."""
+    os.environ["UFGIR_SWEEP"] = name
+    return task(config)
 
 
 def _plain(value: Any) -> Any:
