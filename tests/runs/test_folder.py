@@ -6,8 +6,11 @@ import time
 import pytest
 from filelock import FileLock
 
+from tiny import WORDS, make_data
 from ufgir.errors import UserError
+from ufgir.runs import start
 from ufgir.runs.folder import RunFolder
+from ufgir.runs.plan import plan_run
 
 
 def stumble(folder: RunFolder, *, after_training: bool) -> None:
@@ -43,3 +46,18 @@ def test_whoever_only_looks_keeps_no_run_out(tmp_path):
     thread.join()
     with folder.occupied(), pytest.raises(UserError, match="is being worked on by process"), folder.occupied():
         pass
+
+
+def test_an_attempt_begins_before_weights_are_loaded(tmp_path, monkeypatch):
+    """Which may take more memory than there is."""
+    words = [*WORDS, f"dataset.root={make_data(tmp_path / 'data')}", f"output_root={tmp_path / 'outputs'}"]
+    plan = plan_run(words)
+
+    def loads(_):
+        assert plan.folder.was_cut_short(), "if it were killed now"
+        raise UserError("no weights")
+
+    monkeypatch.setattr(start, "make_model", loads)
+    with pytest.raises(UserError, match="no weights"):
+        start.start_run(plan)
+    assert not (tmp_path / "outputs").exists()
