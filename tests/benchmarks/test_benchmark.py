@@ -1,8 +1,10 @@
 """The benchmark as a command, and the arithmetic behind its figures."""
 
 import json
+import subprocess
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,13 +14,16 @@ from torch import nn
 
 from tiny import make_data, run
 from ufgir.benchmark import benchmark
+from ufgir.benchmarks.measure import KEYS, other_words
 from ufgir.benchmarks.memory import activations_gb, peak_gb, state_bytes
-from ufgir.benchmarks.results import changes
+from ufgir.benchmarks.processes import best_of
+from ufgir.benchmarks.results import changes, read
 from ufgir.benchmarks.scaling import growth
 from ufgir.benchmarks.targets import CPU, CUDA, figure_of
 from ufgir.benchmarks.timing import interleaved, median_interval
 from ufgir.errors import UserError
 
+ROW = dict(zip(KEYS, ("a", "b", "c", "d", "e", 1, "eval", "32-true", False, ""), strict=True))
 TINY = ("backbone=micro", "reducer=evit,none", "optim.batch_size=2", "rounds=3", "classes=4", "trainer.accelerator=cpu")
 
 
@@ -59,6 +64,39 @@ def test_several_processes_and_an_earlier_benchmark(cwd, capsys):
     (row,) = json.loads((cwd / "benchmark" / "benchmark.json").read_text())["models"]
     assert row["speedup"] == pytest.approx(max(map(float, row["of_processes"].split())), abs=1e-3)
     assert "micro evit 0.5 clca 32 2 eval: × unreduced" in capsys.readouterr().out
+
+
+def test_models_that_differ_in_any_word_keep_rows_of_their_own(cwd, capsys):
+    words = ["backbone=micro", "reducer=evit", "image_size=32", "optim.batch_size=2", "rounds=1", "classes=4",
+             "mode=eval", "trainer.accelerator=cpu"]  # fmt: skip
+    assert benchmark([*words, "reduction_layers=[1],[2]", "out=first"]) == 0
+    told = read(cwd / "first" / "benchmark.csv")["words"]
+    assert list(told) == [f"reduction_layers=[{layer}] trainer.accelerator=cpu" for layer in (1, 2)]
+    table = capsys.readouterr().out
+    assert "| words " in table and all(f"| {text} |" in table for text in told)
+    assert benchmark([*words, "reduction_layers=[2]", "compare=first/benchmark.csv"]) == 0
+    compared = [line for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert len(compared) == 1 and "eval reduction_layers=[2] trainer.accelerator=cpu:" in compared[0]
+
+
+def test_words_that_have_a_column_or_no_effect_on_a_step_are_not_repeated():
+    job = {"seed": "1", "reducer": "evit", "plugins.cache": "false", "trainer.compile": "false", "dataset.root": "data"}
+    assert other_words(job) == "plugins.cache=false seed=1"
+
+
+def test_processes_bring_together_rows_of_one_model_only(monkeypatch):
+    speeds = iter((1.0, 3.0, 2.0, 2.5))
+
+    def measured(command, **_):
+        folder = Path(command[-1].removeprefix("out="))
+        rows = [{**ROW, "words": f"trainer.gradient_checkpointing={on}", "speedup": next(speeds)}
+                for on in ("false", "true")]  # fmt: skip
+        (folder / "benchmark.json").write_text(json.dumps({"models": rows, "loaders": []}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", measured)
+    rows, _ = best_of(2, [])
+    assert [(row["speedup"], row["of_processes"]) for row in rows] == [(2.0, "1.000 2.000"), (3.0, "3.000 2.500")]
 
 
 def test_several_sizes_are_drawn_with_their_exponents(cwd):
@@ -151,13 +189,21 @@ def test_exponents_are_those_of_the_figures():
 
 
 def test_changes_name_what_got_slower():
-    row = dict(zip(("backbone", "reducer", "keep_rate", "plugins", "image_size"), "abcde", strict=True))
-    row |= {"batch_size": 1, "mode": "eval", "precision": "32-true", "compiled": False}
-    before = {**row, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
-    after = {**row, "speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6}
+    before = {**ROW, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
+    after = {**ROW, "speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6}
     assert changes([after], pd.DataFrame([before])) == ["SLOWER    a b c d e 1 eval: × unreduced 2.00 -> 1.50"]
     assert changes([before], pd.DataFrame([after]))[0].startswith("faster")
     assert changes([before], pd.DataFrame([before]))[0].startswith("as before")
+
+
+@pytest.mark.parametrize("dropped", [[], ["words"]], ids=["with the column words", "from before there was one"])
+def test_earlier_benchmarks_are_compared_once_they_are_read(tmp_path, dropped):
+    row = {**ROW, "ms": 1.0, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
+    pd.DataFrame([row]).drop(columns=dropped).to_csv(tmp_path / "earlier.csv", index=False)
+    earlier = read(tmp_path / "earlier.csv")
+    assert changes([row], earlier) == ["as before a b c d e 1 eval: × unreduced 2.00 -> 2.00"]
+    other = "as before a b c d e 1 eval seed=2:" if dropped else "compare: no row of the earlier benchmark"
+    assert changes([{**row, "words": "seed=2"}], earlier)[0].startswith(other)
 
 
 def test_memory_of_a_step_is_what_it_holds():

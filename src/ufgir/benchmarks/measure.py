@@ -14,7 +14,16 @@ from ufgir.benchmarks.timing import interleaved, median_interval
 from ufgir.config.machine import uses_cuda
 from ufgir.cost import count_macs, example_image
 
-KEYS = ("backbone", "reducer", "keep_rate", "plugins", "image_size", "batch_size", "mode", "precision", "compiled")
+KEYS = (
+    "backbone", "reducer", "keep_rate", "plugins", "image_size", "batch_size", "mode", "precision", "compiled", "words",
+)  # fmt: skip
+TOLD = (
+    "backbone", "reducer", "keep_rate", "plugins", "image_size", "optim.batch_size", "trainer.precision",
+    "trainer.compile",
+)  # fmt: skip  # words that have a column of their own
+OUTSIDE = (
+    "dataset", "data_root", "protocol", "augment", "logger", "callbacks", "keep", "output_root",
+)  # fmt: skip  # settings of data and files, of which no step knows
 
 
 def measure(
@@ -74,8 +83,21 @@ def identity(job: Mapping[str, str], config: Mapping[str, Any], mode: str) -> di
         mode,
         config["trainer"]["precision"],
         config["trainer"]["compile"],
+        other_words(job),
     )
     return dict(zip(KEYS, values, strict=True))
+
+
+def other_words(job: Mapping[str, str]) -> str:
+    """Those words of a job that change a model or its step and have no column: without them two models look alike.
+
+    They are in alphabetical order, whichever order they were typed in.
+    """
+    return " ".join(
+        f"{name}={value}"
+        for name, value in sorted(job.items())
+        if name not in TOLD and name.partition(".")[0] not in OUTSIDE
+    )
 
 
 def machine(device: torch.device) -> dict[str, Any]:
