@@ -12,7 +12,8 @@ classes    of the classifier (200)
 out        folder for benchmark.csv, benchmark.json and the figures (benchmark)
 compare    a benchmark.csv of earlier; tells what got slower
 loader     true: the loader, too, with each cache, on the data set that the words name
-targets    cpu or cuda: the measurements behind this project's own bounds, and whether each is met
+targets    cpu or cuda: the measurements behind this project's own bounds, and whether each is met; without mode,
+           loader and compare
 """
 
 import sys
@@ -42,6 +43,7 @@ OWN_WORDS = {
     "compare": "", "loader": "false", "targets": "",
 }  # fmt: skip
 NUMBERS = ("rounds", "processes", "threads", "classes")
+NOT_WITH_TARGETS = ("mode", "loader", "compare")  # each target has a mode of its own, and a bound to be compared with
 
 
 def benchmark(arguments: Sequence[str]) -> int:
@@ -90,6 +92,12 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         faults.append(f"loader={own['loader']}: expected true or false.")
     if own["targets"] and own["targets"] not in TARGETS:
         faults.append(f"targets={own['targets']}: expected {listed(list(TARGETS), 'or')}.")
+    if own["targets"]:
+        faults += [
+            f"{name}={given[name]} has no effect with targets={own['targets']}; leave one of the two out."
+            for name in NOT_WITH_TARGETS
+            if name in given
+        ]
     if faults:
         raise UserError(*faults)
     return own, [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
@@ -125,13 +133,17 @@ def measured(
 
 
 def bounds(own: dict[str, str], words: Sequence[str]) -> int:
-    """Measure what the targets ask for and print which are met. `words` change all of the measurements."""
+    """Measure what the targets ask for and print which are met. `words` change all of the measurements.
+
+    Where nothing can be measured nothing is written, so that figures of a machine that could stay as they are.
+    """
     name, folder = own["targets"], Path(own["out"])
     passed_on = [f"{word}={own[word]}" for word in ("rounds", "threads", "classes") if own[word]]
     found = measure_targets(name, [*words, *passed_on], int(own["processes"]))
-    results.write(folder, list({id(row): row for row in found.values()}.values()), [])
     told = target_table(name, found)
-    told.write(folder)
+    if found:
+        results.write(folder, list({id(row): row for row in found.values()}.values()), [])
+        told.write(folder)
     print(told.markdown())
     return DONE
 
