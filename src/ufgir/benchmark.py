@@ -35,8 +35,10 @@ from ufgir.benchmarks.targets import TARGETS, measure_targets, target_table
 from ufgir.cli import DONE, run_command
 from ufgir.config import machine_faults, sound_jobs
 from ufgir.config.messages import listed
-from ufgir.data import load_source
+from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
+from ufgir.files import folder_faults
+from ufgir.runs.plan import batch_faults
 
 OWN_WORDS = {
     "mode": ",".join(MODES), "rounds": "15", "processes": "1", "threads": "", "classes": "200", "out": "benchmark",
@@ -55,17 +57,21 @@ def benchmark(arguments: Sequence[str]) -> int:
     jobs = models(words, own["mode"].split(","))
     if faults := list(dict.fromkeys(fault for _, config in jobs for fault in machine_faults(config))):
         raise UserError(*faults)
+    sources = sources_of(jobs) if own["loader"] == "true" else []
+    if own["threads"]:
+        torch.set_num_threads(int(own["threads"]))
     if int(own["processes"]) > 1:
-        passed_on = [f"{name}={own[name]}" for name in ("mode", "rounds", "threads", "classes", "loader") if own[name]]
-        rows, loaders = best_of(int(own["processes"]), [*words, *passed_on])
+        passed_on = [f"{name}={own[name]}" for name in ("mode", "rounds", "threads", "classes") if own[name]]
+        rows = best_of(int(own["processes"]), [*words, *passed_on])
     else:
-        rows, loaders = measured(jobs, own)
+        rows = measured(jobs, own)
     folder = Path(own["out"])
-    results.write(folder, rows, loaders)
+    results.write(folder, rows, [])  # before the loaders, of which one may fail
     for drawn in figures(rows):
         drawn.write(folder)
-    print(results.table(rows).markdown())
-    if loaders:
+    print(results.table(rows).markdown(), flush=True)
+    if loaders := loaders_of(sources, rows):
+        results.write(folder, rows, loaders)
         print(results.loader_table(loaders).markdown())
     if earlier is not None:
         print(*results.changes(rows, earlier), sep="\n")
@@ -98,6 +104,7 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             for name in NOT_WITH_TARGETS
             if name in given
         ]
+    faults += folder_faults("out", Path(own["out"]), deep=True)
     if faults:
         raise UserError(*faults)
     return own, [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
@@ -119,17 +126,12 @@ def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, s
     ]
 
 
-def measured(
-    jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], own: dict[str, str]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the models and, if asked for, of the loaders, measured in this process."""
-    if own["threads"]:
-        torch.set_num_threads(int(own["threads"]))
+def measured(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], own: dict[str, str]) -> list[dict[str, Any]]:
+    """Rows of the models, measured in this process."""
     cases = [(job, config, mode) for job, config in jobs for mode in own["mode"].split(",")]
     bar = track(cases, "measuring", console=Console(stderr=True), transient=True)
     rounds, classes = int(own["rounds"]), int(own["classes"])
-    rows = [measure(job, config, mode, classes=classes, rounds=rounds) for job, config, mode in bar]
-    return rows, loaders_of(jobs, rows) if own["loader"] == "true" else []
+    return [measure(job, config, mode, classes=classes, rounds=rounds) for job, config, mode in bar]
 
 
 def bounds(own: dict[str, str], words: Sequence[str]) -> int:
@@ -148,17 +150,39 @@ def bounds(own: dict[str, str], words: Sequence[str]) -> int:
     return DONE
 
 
-def loaders_of(
-    jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], rows: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The loader of the first configuration of each image size, beside what the unreduced model trains at that size."""
-    found: list[dict[str, Any]] = []
-    for size in dict.fromkeys(config["image_size"] for _, config in jobs):
-        config = next(config for _, config in jobs if config["image_size"] == size)
-        source = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+def sources_of(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]]) -> list[tuple[dict[str, Any], Source]]:
+    """The first configuration of each image size with its data set, which is there and sound.
+
+    Raises:
+        UserError: the faults of the data sets, before minutes are spent on models.
+    """
+    chosen: dict[int, dict[str, Any]] = {}
+    for _, config in jobs:
+        chosen.setdefault(config["image_size"], config)
+    sources, faults = [], []
+    for config in chosen.values():
+        source, found = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+        faults += found
+        if source is not None:
+            faults += batch_faults(config, source)
+            sources.append((config, source))
+    if not faults:
+        faults = [text for _, source in sources if source.render is None for text in image_faults(source)]
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    for _, source in sources:
         source.prepare()
+    return sources
+
+
+def loaders_of(
+    sources: Sequence[tuple[dict[str, Any], Source]], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The loader of each data set, beside what the unreduced model trains at its image size."""
+    found: list[dict[str, Any]] = []
+    for config, source in sources:
         eaten = [row["unreduced_images_per_second"] for row in rows
-                 if row["mode"] == "train" and row["image_size"] == size]  # fmt: skip
+                 if row["mode"] == "train" and row["image_size"] == config["image_size"]]  # fmt: skip
         for row in measure_loaders(config, source):
             found.append({**row, "over_training": row["later_epochs"] / max(eaten) if eaten else None})
     return found

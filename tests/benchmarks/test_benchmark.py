@@ -95,7 +95,7 @@ def test_processes_bring_together_rows_of_one_model_only(monkeypatch):
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", measured)
-    rows, _ = best_of(2, [])
+    rows = best_of(2, [])
     assert [(row["speedup"], row["of_processes"]) for row in rows] == [(2.0, "1.000 2.000"), (3.0, "3.000 2.500")]
 
 
@@ -117,12 +117,37 @@ def test_several_sizes_are_drawn_with_their_exponents(cwd):
         (["targets=cpu", "compare=earlier.csv"], "compare=earlier.csv has no effect with targets=cpu"),
         (["reducer=evitt"], "evit"),
         (["compare=nowhere.csv"], "compare=nowhere.csv cannot be read"),
+        (["out=/dev/null/here"], "out=/dev/null/here: /dev/null is a file, not a folder; give another place."),
+        (["loader=true", "dataset=csv", "dataset.root=nowhere"], "dataset.root=nowhere does not exist."),
     ],
 )
-def test_mistakes(cwd, words, text):
+def test_mistakes_are_found_before_anything_is_measured(cwd, monkeypatch, words, text):
+    for name in ("measured", "best_of", "measure_targets", "measure_loaders"):
+        monkeypatch.setattr(f"ufgir.benchmark.{name}", lambda *_: pytest.fail("measured in spite of a mistake"))
     with pytest.raises(UserError, match=text):
         benchmark(words)
     assert not list(cwd.iterdir())
+
+
+def test_data_that_no_loader_can_read_are_found_before_anything_is_measured(cwd, monkeypatch):
+    make_data(cwd / "data")
+    monkeypatch.setattr("ufgir.benchmark.measured", lambda *_: pytest.fail("measured in spite of a mistake"))
+    words = ["backbone=micro", "image_size=32", "loader=true", "dataset=csv", "dataset.root=data"]
+    with pytest.raises(UserError, match="optim.batch_size=64: the training set has 16 images. Give at most 16."):
+        benchmark([*words, "optim.batch_size=64"])
+    (cwd / "data" / "images" / "kind_0" / "train_0.png").write_text("no image")
+    with pytest.raises(UserError, match=r"1 of 24 images below data/images cannot be read: kind_0/train_0\.png"):
+        benchmark([*words, "optim.batch_size=2"])
+
+
+def test_models_are_written_before_a_loader_fails(cwd, monkeypatch):
+    make_data(cwd / "data")
+    monkeypatch.setattr("ufgir.data.cache.free_memory", lambda: 0)
+    words = ("image_size=32", "mode=eval", "loader=true", "dataset=csv", "dataset.root=data", "dataset.num_workers=0")
+    with pytest.raises(UserError, match="dataset.cache=ram needs"):
+        benchmark([*TINY, *words, "rounds=1"])
+    content = json.loads((cwd / "benchmark" / "benchmark.json").read_text())
+    assert [row["reducer"] for row in content["models"]] == ["evit", "none"] and content["loaders"] == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a CUDA device")

@@ -86,7 +86,7 @@ def measure_targets(name: str, words: Sequence[str], processes: int) -> dict[Tar
         asked.setdefault((target.words, target.mode), []).append(target)
     found: dict[Target, dict[str, Any]] = {}
     for (chosen, mode), targets in asked.items():
-        (row,), _ = best_of(processes, [*chosen, *words, f"mode={mode}"])
+        (row,) = best_of(processes, [*chosen, *words, f"mode={mode}"])
         for target in targets:
             print(f"{target.name}: {target.figure} {figure_of(row, target.figure)[1]}", file=sys.stderr, flush=True)
             found[target] = row
