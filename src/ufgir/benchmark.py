@@ -31,9 +31,9 @@ from ufgir.benchmarks.loading import measure_loaders
 from ufgir.benchmarks.measure import measure
 from ufgir.benchmarks.processes import best_of
 from ufgir.benchmarks.scaling import figures
-from ufgir.benchmarks.targets import TARGETS, measure_targets, target_table
-from ufgir.cli import DONE, run_command
-from ufgir.config import machine_faults, sound_jobs
+from ufgir.benchmarks.targets import TARGETS, is_measurable, measure_targets, target_table
+from ufgir.cli import DONE, count_faults, run_command
+from ufgir.config import jobs_of, machine_faults, sound_jobs
 from ufgir.config.messages import listed
 from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
@@ -87,11 +87,7 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """
     given = dict(word.split("=", 1) for word in arguments if word.partition("=")[0] in OWN_WORDS and "=" in word)
     own = {**OWN_WORDS, **given}
-    faults = [
-        f"{name}={own[name]}: expected a number of at least 1."
-        for name in NUMBERS
-        if own[name] and not (own[name].isdigit() and int(own[name]) > 0)
-    ]
+    faults = [fault for name in NUMBERS for fault in count_faults(given, name)]
     if unknown := [mode for mode in own["mode"].split(",") if mode not in MODES]:
         faults.append(f"mode={own['mode']}: {listed(unknown, 'and')} is not among {listed(MODES, 'and')}.")
     if own["loader"] not in ("true", "false"):
@@ -107,7 +103,7 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     faults += folder_faults("out", Path(own["out"]), deep=True)
     if faults:
         raise UserError(*faults)
-    return own, [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
+    return own, [word for word in arguments if word.partition("=")[0] not in given]
 
 
 def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, str], dict[str, Any]]]:
@@ -116,7 +112,7 @@ def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, s
     A batch of one image cannot train the BatchNorm of CLA, but it can be evaluated: without training it is allowed.
     """
     batches = [word for word in words if word.partition("=")[0] == "optim.batch_size"]
-    sizes = ",".join(batches).replace("optim.batch_size=", "").split(",")
+    sizes = "".join(batches[-1:]).removeprefix("optim.batch_size=").split(",")  # of a word given twice the last counts
     if "train" in modes or not all(size.isdigit() and int(size) > 0 for size in sizes):
         return list(sound_jobs(words))
     return [
@@ -140,6 +136,8 @@ def bounds(own: dict[str, str], words: Sequence[str]) -> int:
     Where nothing can be measured nothing is written, so that figures of a machine that could stay as they are.
     """
     name, folder = own["targets"], Path(own["out"])
+    if faults := target_faults(name, words):
+        raise UserError(*faults)
     passed_on = [f"{word}={own[word]}" for word in ("rounds", "threads", "classes") if own[word]]
     found = measure_targets(name, [*words, *passed_on], int(own["processes"]))
     told = target_table(name, found)
@@ -148,6 +146,21 @@ def bounds(own: dict[str, str], words: Sequence[str]) -> int:
         told.write(folder)
     print(told.markdown())
     return DONE
+
+
+def target_faults(name: str, words: Sequence[str]) -> list[str]:
+    """What keeps a word of training from changing every measurement of the targets, which are of one model each."""
+    several = [word for word in words if len(list(jobs_of([word]))) > 1]
+    faults = [f"{word}: each target is measured on one model. Give one value." for word in several]
+    for chosen, mode in {(target.words, target.mode): None for target in TARGETS[name]}:
+        try:
+            jobs = models([*chosen, *words], [mode])
+        except UserError as error:
+            faults += error.faults
+        else:
+            if is_measurable(name):
+                faults += [fault for _, config in jobs for fault in machine_faults(config)]
+    return list(dict.fromkeys(faults))
 
 
 def sources_of(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]]) -> list[tuple[dict[str, Any], Source]]:

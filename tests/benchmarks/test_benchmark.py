@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tiny import make_data, run
-from ufgir.benchmark import benchmark
+from ufgir.benchmark import benchmark, models
 from ufgir.benchmarks.measure import KEYS, other_words
 from ufgir.benchmarks.memory import activations_gb, peak_gb, state_bytes
 from ufgir.benchmarks.processes import best_of
@@ -109,12 +109,18 @@ def test_several_sizes_are_drawn_with_their_exponents(cwd):
     ("words", "text"),
     [
         (["mode=test"], "mode=test: test is not among eval and train."),
-        (["rounds=0"], "rounds=0: expected a number of at least 1."),
+        (["rounds=0"], "rounds=0: expected a whole number of at least 1."),
+        (["rounds="], "rounds=: expected a whole number of at least 1."),
+        (["classes="], "classes=: expected a whole number of at least 1."),
+        (["rounds"], "rounds: expected KEY=VALUE"),
         (["targets=tpu"], "targets=tpu: expected cpu or cuda."),
         (["loader=maybe"], "loader=maybe: expected true or false."),
         (["targets=cuda", "loader=true"], "loader=true has no effect with targets=cuda; leave one of the two out."),
         (["targets=cpu", "mode=eval"], "mode=eval has no effect with targets=cpu"),
         (["targets=cpu", "compare=earlier.csv"], "compare=earlier.csv has no effect with targets=cpu"),
+        (["targets=cpu", "image_size=224,448"], "image_size=224,448: each target is measured on one model. Give one"),
+        (["targets=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed: 16-bit floats need a GPU"),
+        (["targets=cpu", "keep_rat=0.5"], "keep_rat=0.5: there is no such setting. Did you mean keep_rate=0.5?"),
         (["reducer=evitt"], "evit"),
         (["compare=nowhere.csv"], "compare=nowhere.csv cannot be read"),
         (["out=/dev/null/here"], "out=/dev/null/here: /dev/null is a file, not a folder; give another place."),
@@ -156,6 +162,17 @@ def test_targets_of_another_machine_are_not_measured(cwd, capsys):
     table = capsys.readouterr().out
     assert table.count("not measured") == len(CUDA) and "met" not in table
     assert not list(cwd.iterdir()), "what was measured elsewhere must not be replaced by nothing"
+
+
+def test_words_change_every_target(cwd, monkeypatch):
+    """Of a word that a target has too, the user's counts, that of the batch as any other."""
+    measured = []
+    monkeypatch.setattr("ufgir.benchmark.measure_targets", lambda *asked: measured.append(asked) or {})
+    assert benchmark(["targets=cpu", "optim.batch_size=2", "image_size=32", "backbone=micro"]) == 0
+    assert measured[0][1][:3] == ["optim.batch_size=2", "image_size=32", "backbone=micro"]
+    for target in CPU:
+        ((_, config),) = models([*target.words, *measured[0][1][:3]], [target.mode])
+        assert (config["optim"]["batch_size"], config["image_size"]) == (2, 32)
 
 
 @pytest.mark.slow
