@@ -63,7 +63,7 @@ def test_several_processes_and_an_earlier_benchmark(cwd, capsys):
     assert benchmark([*words, "processes=2", "compare=first/benchmark.csv"]) == 0
     (row,) = json.loads((cwd / "benchmark" / "benchmark.json").read_text())["models"]
     assert row["speedup"] == pytest.approx(max(map(float, row["of_processes"].split())), abs=1e-3)
-    assert "micro evit 0.5 clca 32 2 eval: × unreduced" in capsys.readouterr().out
+    assert "micro evit 0.5 clca 32 2 eval trainer.accelerator=cpu: × unreduced" in capsys.readouterr().out
 
 
 def test_models_that_differ_in_any_word_keep_rows_of_their_own(cwd, capsys):
@@ -80,8 +80,17 @@ def test_models_that_differ_in_any_word_keep_rows_of_their_own(cwd, capsys):
 
 
 def test_words_that_have_a_column_or_no_effect_on_a_step_are_not_repeated():
-    job = {"seed": "1", "reducer": "evit", "plugins.cache": "false", "trainer.compile": "false", "dataset.root": "data"}
-    assert other_words(job) == "plugins.cache=false seed=1"
+    words = ["seed=1", "reducer=evit", "plugins.cache=false", "trainer.compile=false", "dataset.root=data"]
+    ((job, config),) = models(words, ["eval"])
+    assert other_words(job, config) == "plugins.cache=false seed=1"
+
+
+def test_words_are_told_alike_however_they_were_typed():
+    typed = (["trainer=cpu", "optim.lr=1e-3", "trainer.gradient_checkpointing=True", "reduction_layers=[3, 6]"],
+             ["reduction_layers=[3,6]", "trainer.gradient_checkpointing=false,true", "optim.lr=0.001", "trainer=cpu"],
+             )  # fmt: skip
+    told = {other_words(*models(words, ["eval"])[-1]) for words in typed}
+    assert told == {"optim.lr=0.001 reduction_layers=[3,6] trainer=cpu trainer.gradient_checkpointing=true"}
 
 
 def test_processes_bring_together_rows_of_one_model_only(monkeypatch):

@@ -1,5 +1,6 @@
 """One row of the benchmark: a model in one mode, against timm's own and against explicit attention."""
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -83,21 +84,31 @@ def identity(job: Mapping[str, str], config: Mapping[str, Any], mode: str) -> di
         mode,
         config["trainer"]["precision"],
         config["trainer"]["compile"],
-        other_words(job),
+        other_words(job, config),
     )
     return dict(zip(KEYS, values, strict=True))
 
 
-def other_words(job: Mapping[str, str]) -> str:
+def other_words(job: Mapping[str, str], config: Mapping[str, Any]) -> str:
     """Those words of a job that change a model or its step and have no column: without them two models look alike.
 
-    They are in alphabetical order, whichever order they were typed in.
+    They are the same in whatever order and spelling they were typed, alone or among several values.
     """
     return " ".join(
-        f"{name}={value}"
-        for name, value in sorted(job.items())
+        f"{name}={_in_force(name, typed, config)}"
+        for name, typed in sorted(job.items())
         if name not in TOLD and name.partition(".")[0] not in OUTSIDE
     )
+
+
+def _in_force(name: str, typed: str, config: Mapping[str, Any]) -> str:
+    """The value of a setting; what was typed of a whole group, or of a name that the configuration knows otherwise."""
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None or isinstance(value, Mapping):
+        return typed
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def machine(device: torch.device) -> dict[str, Any]:
