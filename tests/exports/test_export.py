@@ -174,6 +174,43 @@ def test_timm_computes_the_same_where_nothing_is_reduced(plain, data, tmp_path, 
     torch.testing.assert_close(transform(picture), classifier.transform(picture), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["reducer=evit", "plugins=base"], "the reducer is left out: timm keeps every token"),
+        (["reducer=tome", "plugins=base"], "the reducer is left out: timm keeps every token"),
+        (
+            ["reducer=none", "keep_rate=1", "plugins=clc", "plugins.cache.num_clr=0"],
+            "the cross-layer cache is left out: timm's blocks see no tokens of earlier ones",
+        ),
+    ],
+)
+def test_timm_may_compute_something_else_where_a_part_without_weights_is_left_out(words, told, data, tmp_path, capsys):
+    model = write_model(tmp_path / "run", data, *words, "++backbone.kwargs.depth=3")  # the last block is too late
+    assert export(f"checkpoint={model}", "format=timm") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == told and "not in the file" not in "".join(said)
+    assert said[1].startswith("timm's model, which keeps all tokens, against ours on 8 of the 8 test images")
+    assert "logits differ by at most 0 " not in said[1]
+
+
+def test_timm_must_compute_the_same_where_nothing_is_left_out(plain, tmp_path, monkeypatch, capsys):
+    from ufgir.exports import to_timm
+
+    def other_eps(facts, make=to_timm._timm_model, **options):
+        vit = make(facts, **options)
+        vit.norm.eps = 1e-4
+        return vit
+
+    monkeypatch.setattr(to_timm, "_timm_model", other_eps)
+    words = (f"checkpoint={plain}", "format=timm", f"out={tmp_path}")
+    assert export(*words) == 1
+    error = capsys.readouterr().err
+    assert "timm's model does not compute what the model does" in error and "tolerance=0 is accepted" in error
+    assert not list(tmp_path.iterdir())
+    assert export(*words, "tolerance=1") == 0
+
+
 def test_timm_is_told_what_it_does_not_get(clca, capsys):
     assert export(f"checkpoint={clca}", "format=timm") == 0
     said = capsys.readouterr().out
