@@ -30,12 +30,14 @@ from ufgir.cli import DONE, parse_words, run_command
 from ufgir.config.messages import did_you_mean, listed, nearest
 from ufgir.config.redirect import with_other_data
 from ufgir.errors import UserError
+from ufgir.exports.about import PREPROCESSING
 from ufgir.exports.examples import find_examples
 from ufgir.exports.job import Job
-from ufgir.exports.place import place_of
-from ufgir.exports.to_onnx import write_onnx
-from ufgir.exports.to_timm import write_timm
+from ufgir.exports.place import Place
+from ufgir.exports.to_onnx import SCRIPT, write_onnx
+from ufgir.exports.to_timm import CONFIG, write_timm
 from ufgir.exports.to_torch import write_torchexport
+from ufgir.files import typed_path
 from ufgir.runs.trained import TRAINED_WORDS, choice_faults, find_trained
 
 DATA = ("dataset", "dataset.root", "dataset.images")
@@ -48,19 +50,21 @@ class Format:
 
     Attributes:
         name: of the model's file where the user gives none.
-        write: writes that file and those beside it, checks it, and returns what there is to say about it.
+        beside: names of the other files.
+        write: writes the model's file and the others, checks it, and returns what there is to say about it.
         tolerance: largest difference of a logit that is accepted where the user gives none.
     """
 
     name: str
+    beside: tuple[str, ...]
     write: Callable[[Job, Path], list[str]]
     tolerance: float = 1e-3
 
 
 FORMATS = {
-    "onnx": Format("model.onnx", write_onnx),
-    "torchexport": Format("model.pt2", write_torchexport),
-    "timm": Format("model.safetensors", write_timm, tolerance=0.0),  # which runs the same operations
+    "onnx": Format("model.onnx", (PREPROCESSING, SCRIPT.name), write_onnx),
+    "torchexport": Format("model.pt2", (PREPROCESSING,), write_torchexport),
+    "timm": Format("model.safetensors", (CONFIG,), write_timm, tolerance=0.0),  # which runs the same operations
 }
 NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript")}  # packages of the extra `export`
 
@@ -68,22 +72,25 @@ NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript")}  # packages of the extr
 def export(arguments: Sequence[str]) -> int:
     """Find the model, write it in the format that the words name, check it and say what came of it."""
     words, faults = parse_words(arguments, WORDS)
-    faults += choice_faults(words) + _format_faults(words) + _number_faults(words)
+    place, misplaced = _typed_place(words)
+    faults += choice_faults(words) + _format_faults(words) + misplaced + _number_faults(words)
     if faults:
         raise UserError(*faults)
     trained = find_trained(words)
-    config, faults = with_other_data(trained.config, words)
-    if faults:
-        raise UserError(*faults)
     form = FORMATS[words["format"]]
-    place = place_of(words.get("out"), trained.results_folder / "export" / words["format"], form.name)
+    if place is None:
+        folder = trained.results_folder / "export" / words["format"]
+        place = Place(folder, (form.name, *form.beside), replaces=True)
+    config, faults = with_other_data(trained.config, words)
+    if faults := faults + place.faults():
+        raise UserError(*faults)
     examples = find_examples(config, None if "dataset" in words else trained.folder)
     job = Job(trained, trained.build().eval().float(), examples, float(words.get("tolerance", form.tolerance)))
     print(f"writing {words['format']} and checking it: seconds to minutes", file=sys.stderr, flush=True)
     with place.filled() as folder:
-        said = form.write(job, folder / place.name)
+        said = form.write(job, folder / place.names[0])
     print(*said, sep="\n")
-    print(f"export: {place.folder / place.name}", flush=True)
+    print(f"export: {place.folder / place.names[0]}", flush=True)
     return DONE
 
 
@@ -93,12 +100,23 @@ def _format_faults(words: Mapping[str, str]) -> list[str]:
         return [f"format={given}: expected {listed(list(FORMATS))}.{did_you_mean(nearest(given, FORMATS))}"]
     if missing := [package for package in NEEDED.get(given, ()) if not find_spec(package)]:
         return [f"format={given} needs {listed(missing, 'and')}: pip install {' '.join(missing)}"]
-    out = Path(words.get("out", given))
-    suffixes = [Path(form.name).suffix for form in FORMATS.values()]
-    own = Path(FORMATS[given].name).suffix
-    if out.suffix in suffixes and out.suffix != own or out.is_file():
-        return [f"out={out}: for format={given} give a folder, or a new file named *{own}."]
     return []
+
+
+def _typed_place(words: Mapping[str, str]) -> tuple[Place | None, list[str]]:
+    """The folder, or file in it, that `out` names, and why it cannot be; None without the word, or without a format."""
+    form = FORMATS.get(words.get("format", ""))
+    if form is None or "out" not in words:
+        return None, []
+    out, faults = typed_path("out", words["out"])
+    if faults:
+        return None, faults
+    own, suffixes = Path(form.name).suffix, [Path(other.name).suffix for other in FORMATS.values()]
+    if out.suffix in suffixes and out.suffix != own or out.is_file():
+        return None, [f"out={out}: for format={words['format']} give a folder, or a new file named *{own}."]
+    folder, name = (out.parent, out.name) if out.suffix == own else (out, form.name)
+    place = Place(folder, (name, *form.beside), replaces=False)
+    return place, place.faults()
 
 
 def _number_faults(words: Mapping[str, str]) -> list[str]:

@@ -149,6 +149,14 @@ def test_mistakes(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "README.md").write_text("mine")
     assert push(f"run={run}", "repo=me/leaf", f"out={tmp_path}") == 2
     assert "has README.md already" in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+    assert push("repo=leaf", f"run={tmp_path}", f"out={tmp_path}") == 2  # before the run is looked for
+    error = capsys.readouterr().err
+    assert "has README.md already" in error and "repo=leaf: expected USER/NAME" in error
+    (tmp_path / "README.md").rename(tmp_path / "NOTES.md")
+    assert push(f"run={run}", "repo=me/leaf", f"out={tmp_path}") == 0, "only what would be overwritten is in the way"
+    capsys.readouterr()
+    assert push(f"run={run}", "repo=me/leaf", "out=~no-such-user") == 2
+    assert "out=~no-such-user: ~no-such-user is nobody's home folder here" in capsys.readouterr().err
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert push(f"run={run}", "repo=me/leaf") == 2
     assert "HF_HUB_OFFLINE is set, so nothing is uploaded" in capsys.readouterr().err

@@ -14,6 +14,8 @@ from ufgir.exports.comparison import compare, require
 from ufgir.exports.job import Job, write_json
 from ufgir.models import ReducedViT
 
+CONFIG = "config.json"  # timm's own name
+
 
 def write_timm(job: Job, file: Path) -> list[str]:
     """Write weights that timm's model of the same name loads, and how to make that model; load them into it.
@@ -31,7 +33,7 @@ def write_timm(job: Job, file: Path) -> list[str]:
     twin = _timm_model(facts)
     weights, said = shared_part(job.model, twin)
     file.write_bytes(save(weights, metadata={"format": "pt"}))
-    write_json(file.with_name("config.json"), facts)
+    write_json(file.with_name(CONFIG), facts)
     try:
         loaded = _timm_model(facts, checkpoint_path=str(file)).eval()
     except RuntimeError as error:
