@@ -22,10 +22,12 @@ from ufgir.cli import run_command
 from ufgir.config import compose_run, resolve, slug
 from ufgir.config.retyped import words_for
 from ufgir.data.transforms import ImageTransform
-from ufgir.errors import UserError
+from ufgir.errors import RunFailed, UserError
 from ufgir.runs.build import build_data, build_model
 from ufgir.runs.repository import fetch
 from ufgir.runs.trained import find_trained
+from ufgir.sharing.card import TAGS
+from ufgir.sharing.upload import check_login
 from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
 
 
@@ -82,7 +84,7 @@ def test_a_dry_run_writes_the_very_files(run, tmp_path, capsys):
     assert (metadata["license"], metadata["library_name"], metadata["pipeline_tag"]) == (
         "mit", "ufgir", "image-classification",
     )  # fmt: skip
-    assert {"evit", "clca"} <= set(metadata["tags"]) and metadata["metrics"] == ["accuracy"]
+    assert metadata["tags"] == [*TAGS, "evit", "clca"] and metadata["metrics"] == ["accuracy"]
     (entry,) = metadata["model-index"][0]["results"]
     assert entry["metrics"][0]["value"] == 0.625
     assert "| test top-1, percent | 62.5 |" in card and 'ufgir.load("hf-hub:me/leaf")' in card
@@ -272,6 +274,24 @@ def test_an_upload_that_breaks_says_what_is_there(hub, run, tmp_path):
         and "me/leaf is there, without these files; the same command tries again" in done.stderr
     )
     assert hub.repositories == {"me/leaf": {}}
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (ConnectionRefusedError("refused"), "cannot be reached (RuntimeError: no answer); nothing was uploaded."),
+        (KeyError("name"), "did not take it (RuntimeError: no answer); nothing was uploaded."),
+    ],
+)
+def test_a_network_that_fails_is_told_from_what_the_hub_says(monkeypatch, cause, told):
+    class Api:
+        def whoami(self):
+            raise RuntimeError("no answer") from cause
+
+    monkeypatch.setattr("ufgir.sharing.upload.HfApi", Api)
+    with pytest.raises(RunFailed) as failed:
+        check_login()
+    assert str(failed.value) == f"the Hugging Face Hub {told}"
 
 
 def test_a_stand_in_gets_one_commit(run, monkeypatch, capsys):
