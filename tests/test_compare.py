@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+import tiny
 import ufgir
 from ufgir.cli import run_command
 from ufgir.compare import compare
@@ -19,6 +20,32 @@ def test_the_table_has_every_combination(tmp_path, capsys):
     model = ufgir.create_model("micro", num_classes=5, img_size=32, reducer="evit", keep_rate=0.5)
     assert row["gmacs"] == pytest.approx(ufgir.count_macs(model, 32) / 1e9)
     assert row["tokens"] == "10 7 5"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classes"], "classes is not understood; the words are classes= and out="),
+        (["classes", "=", "5"], "classes is not understood"),
+        (["classes=²"], "classes=²: expected a whole number of at least 1."),
+        (["out=nowhere/costs.csv"], "out=nowhere/costs.csv: there is no folder nowhere"),
+        (["out=~"], "is a folder; give the file to write."),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_counted(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("ufgir.compare.cost_of", None)
+    assert run_command(compare, ["backbone=micro", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told(tmp_path, capsys):
+    words = ["backbone=micro", "image_size=32", f"out={tmp_path / 'costs.csv'}"]
+    with tiny.files_up_to(10):
+        assert run_command(compare, words) == 1
+    assert "costs.csv cannot be written: File too large" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("word", ["reducer=evti", "classes=x", "image_size=33"])

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import ufgir
 from tiny import command
-from ufgir import prepare
+from ufgir import prepare, prepare_weights
+from ufgir.config import compose_run, resolve
 from ufgir.models import hub
 
 NAME = "deit_tiny_patch16_224.fb_in1k"  # behind backbone=deit_t
@@ -213,6 +214,31 @@ def test_offline_says_why_and_what_needs_an_official_file_is_skipped(cache, caps
     assert not cache.exists()
 
 
+def test_the_backbones_of_a_grid_are_those_of_its_runs(cache, tmp_path, monkeypatch, capsys):
+    assert {backbone["name"] for backbone in prepare_weights.backbones_of(["sweep=ablation"])} == {
+        "deit3_base_patch16_224.fb_in1k"
+    }
+    (tmp_path / "sweeps" / "sweep").mkdir(parents=True)
+    grid = tmp_path / "sweeps" / "sweep" / "mine.yaml"
+    monkeypatch.setenv("UFGIR_PATH", str(tmp_path))
+    grid.write_text("union: [{dataset: cotton80, backbone.name: [vit_small_patch32_224, deit3_large_patch16_224]}]")
+    found = prepare_weights.backbones_of(["sweep=mine"])
+    assert [backbone["name"] for backbone in found] == ["vit_small_patch32_224", "deit3_large_patch16_224"]
+    grid.write_text("union: [{dataset: cotton80, backbone: [vit_b_mocov3], seed: [1, 2]}, {dataset: cotton80}]")
+    default = resolve(compose_run(["dataset=cotton80"])[0])["backbone"]
+    moco, found = prepare_weights.backbones_of(["sweep=mine"])
+    assert moco["pretrained"] and moco["name"] == "vit_base_patch16_224" and found == default
+    grid.write_text("union: [{keep_rate: 2, seed: [1, 2]}, {keep_rate: 2, optim.lr: [1, 2]}]")
+    assert prepare.main(["weights", "sweep=mine"]) == 2
+    assert capsys.readouterr().err.count("keep_rate=2") == 1, "once, not for each run"
+
+
+def test_runs_from_random_weights_need_nothing(cache, capsys):
+    assert prepare.main(["weights", "sweep=demo"]) == 0
+    assert capsys.readouterr().out.startswith("there is nothing to fetch: all of these runs start from random weights")
+    assert not cache.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -230,4 +256,6 @@ def test_mistakes(words, text, capsys):
 
 def test_help(capsys):
     assert prepare.main(["weights", "--help"]) == 0
-    assert "python -m ufgir.prepare weights backbone=NAME" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    for word in prepare_weights.WORDS:
+        assert f"python -m ufgir.prepare weights {word}=" in told

@@ -24,7 +24,7 @@ from pathlib import Path
 from ufgir.cli import DONE, parse_words, run_command
 from ufgir.config.rules import choices
 from ufgir.errors import UserError
-from ufgir.files import saving
+from ufgir.files import saving, typed_path
 from ufgir.published import Conversion, convert, infer, read_published
 from ufgir.published.report import report_lines
 from ufgir.published.shapes import outline_of
@@ -41,8 +41,10 @@ def authors(arguments: Sequence[str]) -> int:
                {"checkpoint": "it names the authors' file", "out": "it names the file to write"}.items()
                if not words.get(word)]  # fmt: skip
     said, misread = word_facts(words)
-    checkpoint, out = (Path(words.get(word, "")).expanduser() for word in ("checkpoint", "out"))
-    faults += misread + (_place_faults(checkpoint, out) if words.get("out") else [])
+    (checkpoint, unfound), (out, misplaced) = (typed_path(word, words.get(word, "")) for word in ("checkpoint", "out"))
+    faults += misread + unfound + misplaced
+    if words.get("out") and not unfound + misplaced:
+        faults += _place_faults(checkpoint, out)
     if faults:
         raise UserError(*faults)
     published = read_published(checkpoint)

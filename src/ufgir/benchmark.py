@@ -12,7 +12,8 @@ classes    of the classifier (200)
 out        folder for benchmark.csv, benchmark.json and the figures (benchmark)
 compare    a benchmark.csv of earlier; tells what got slower
 loader     true: the loader, too, with each cache, on the data set that the words name
-targets    cpu or cuda: the measurements behind this project's own bounds, and whether each is met
+targets    cpu or cuda: the measurements behind this project's own bounds, and whether each is met; without mode,
+           loader and compare
 """
 
 import sys
@@ -30,18 +31,21 @@ from ufgir.benchmarks.loading import measure_loaders
 from ufgir.benchmarks.measure import measure
 from ufgir.benchmarks.processes import best_of
 from ufgir.benchmarks.scaling import figures
-from ufgir.benchmarks.targets import TARGETS, measure_targets, target_table
-from ufgir.cli import DONE, run_command
-from ufgir.config import machine_faults, sound_jobs
+from ufgir.benchmarks.targets import TARGETS, is_measurable, measure_targets, target_table
+from ufgir.cli import DONE, count_faults, run_command
+from ufgir.config import jobs_of, machine_faults, sound_jobs
 from ufgir.config.messages import listed
-from ufgir.data import load_source
+from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
+from ufgir.files import folder_faults
+from ufgir.runs.plan import batch_faults
 
 OWN_WORDS = {
     "mode": ",".join(MODES), "rounds": "15", "processes": "1", "threads": "", "classes": "200", "out": "benchmark",
     "compare": "", "loader": "false", "targets": "",
 }  # fmt: skip
 NUMBERS = ("rounds", "processes", "threads", "classes")
+NOT_WITH_TARGETS = ("mode", "loader", "compare")  # each target has a mode of its own, and a bound to be compared with
 
 
 def benchmark(arguments: Sequence[str]) -> int:
@@ -53,17 +57,21 @@ def benchmark(arguments: Sequence[str]) -> int:
     jobs = models(words, own["mode"].split(","))
     if faults := list(dict.fromkeys(fault for _, config in jobs for fault in machine_faults(config))):
         raise UserError(*faults)
+    sources = sources_of(jobs) if own["loader"] == "true" else []
+    if own["threads"]:
+        torch.set_num_threads(int(own["threads"]))
     if int(own["processes"]) > 1:
-        passed_on = [f"{name}={own[name]}" for name in ("mode", "rounds", "threads", "classes", "loader") if own[name]]
-        rows, loaders = best_of(int(own["processes"]), [*words, *passed_on])
+        passed_on = [f"{name}={own[name]}" for name in ("mode", "rounds", "threads", "classes") if own[name]]
+        rows = best_of(int(own["processes"]), [*words, *passed_on])
     else:
-        rows, loaders = measured(jobs, own)
+        rows = measured(jobs, own)
     folder = Path(own["out"])
-    results.write(folder, rows, loaders)
+    results.write(folder, rows, [])  # before the loaders, of which one may fail
     for drawn in figures(rows):
         drawn.write(folder)
-    print(results.table(rows).markdown())
-    if loaders:
+    print(results.table(rows).markdown(), flush=True)
+    if loaders := loaders_of(sources, rows):
+        results.write(folder, rows, loaders)
         print(results.loader_table(loaders).markdown())
     if earlier is not None:
         print(*results.changes(rows, earlier), sep="\n")
@@ -79,20 +87,23 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """
     given = dict(word.split("=", 1) for word in arguments if word.partition("=")[0] in OWN_WORDS and "=" in word)
     own = {**OWN_WORDS, **given}
-    faults = [
-        f"{name}={own[name]}: expected a number of at least 1."
-        for name in NUMBERS
-        if own[name] and not (own[name].isdigit() and int(own[name]) > 0)
-    ]
+    faults = [fault for name in NUMBERS for fault in count_faults(given, name)]
     if unknown := [mode for mode in own["mode"].split(",") if mode not in MODES]:
         faults.append(f"mode={own['mode']}: {listed(unknown, 'and')} is not among {listed(MODES, 'and')}.")
     if own["loader"] not in ("true", "false"):
         faults.append(f"loader={own['loader']}: expected true or false.")
     if own["targets"] and own["targets"] not in TARGETS:
         faults.append(f"targets={own['targets']}: expected {listed(list(TARGETS), 'or')}.")
+    if own["targets"]:
+        faults += [
+            f"{name}={given[name]} has no effect with targets={own['targets']}; leave one of the two out."
+            for name in NOT_WITH_TARGETS
+            if name in given
+        ]
+    faults += folder_faults("out", Path(own["out"]), deep=True)
     if faults:
         raise UserError(*faults)
-    return own, [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
+    return own, [word for word in arguments if word.partition("=")[0] not in given]
 
 
 def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, str], dict[str, Any]]]:
@@ -101,7 +112,7 @@ def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, s
     A batch of one image cannot train the BatchNorm of CLA, but it can be evaluated: without training it is allowed.
     """
     batches = [word for word in words if word.partition("=")[0] == "optim.batch_size"]
-    sizes = ",".join(batches).replace("optim.batch_size=", "").split(",")
+    sizes = "".join(batches[-1:]).removeprefix("optim.batch_size=").split(",")  # of a word given twice the last counts
     if "train" in modes or not all(size.isdigit() and int(size) > 0 for size in sizes):
         return list(sound_jobs(words))
     return [
@@ -111,42 +122,80 @@ def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, s
     ]
 
 
-def measured(
-    jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], own: dict[str, str]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the models and, if asked for, of the loaders, measured in this process."""
-    if own["threads"]:
-        torch.set_num_threads(int(own["threads"]))
+def measured(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], own: dict[str, str]) -> list[dict[str, Any]]:
+    """Rows of the models, measured in this process."""
     cases = [(job, config, mode) for job, config in jobs for mode in own["mode"].split(",")]
     bar = track(cases, "measuring", console=Console(stderr=True), transient=True)
     rounds, classes = int(own["rounds"]), int(own["classes"])
-    rows = [measure(job, config, mode, classes=classes, rounds=rounds) for job, config, mode in bar]
-    return rows, loaders_of(jobs, rows) if own["loader"] == "true" else []
+    return [measure(job, config, mode, classes=classes, rounds=rounds) for job, config, mode in bar]
 
 
 def bounds(own: dict[str, str], words: Sequence[str]) -> int:
-    """Measure what the targets ask for and print which are met. `words` change all of the measurements."""
+    """Measure what the targets ask for and print which are met. `words` change all of the measurements.
+
+    Where nothing can be measured nothing is written, so that figures of a machine that could stay as they are.
+    """
     name, folder = own["targets"], Path(own["out"])
+    if faults := target_faults(name, words):
+        raise UserError(*faults)
     passed_on = [f"{word}={own[word]}" for word in ("rounds", "threads", "classes") if own[word]]
     found = measure_targets(name, [*words, *passed_on], int(own["processes"]))
-    results.write(folder, list({id(row): row for row in found.values()}.values()), [])
     told = target_table(name, found)
-    told.write(folder)
+    if found:
+        results.write(folder, list({id(row): row for row in found.values()}.values()), [])
+        told.write(folder)
     print(told.markdown())
     return DONE
 
 
-def loaders_of(
-    jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], rows: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The loader of the first configuration of each image size, beside what the unreduced model trains at that size."""
-    found: list[dict[str, Any]] = []
-    for size in dict.fromkeys(config["image_size"] for _, config in jobs):
-        config = next(config for _, config in jobs if config["image_size"] == size)
-        source = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+def target_faults(name: str, words: Sequence[str]) -> list[str]:
+    """What keeps a word of training from changing every measurement of the targets, which are of one model each."""
+    several = [word for word in words if len(list(jobs_of([word]))) > 1]
+    faults = [f"{word}: each target is measured on one model. Give one value." for word in several]
+    for chosen, mode in {(target.words, target.mode): None for target in TARGETS[name]}:
+        try:
+            jobs = models([*chosen, *words], [mode])
+        except UserError as error:
+            faults += error.faults
+        else:
+            if is_measurable(name):
+                faults += [fault for _, config in jobs for fault in machine_faults(config)]
+    return list(dict.fromkeys(faults))
+
+
+def sources_of(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]]) -> list[tuple[dict[str, Any], Source]]:
+    """The first configuration of each image size with its data set, which is there and sound.
+
+    Raises:
+        UserError: the faults of the data sets, before minutes are spent on models.
+    """
+    chosen: dict[int, dict[str, Any]] = {}
+    for _, config in jobs:
+        chosen.setdefault(config["image_size"], config)
+    sources, faults = [], []
+    for config in chosen.values():
+        source, found = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+        faults += found
+        if source is not None:
+            faults += batch_faults(config, source)
+            sources.append((config, source))
+    if not faults:
+        faults = [text for _, source in sources if source.render is None for text in image_faults(source)]
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    for _, source in sources:
         source.prepare()
+    return sources
+
+
+def loaders_of(
+    sources: Sequence[tuple[dict[str, Any], Source]], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The loader of each data set, beside what the unreduced model trains at its image size."""
+    found: list[dict[str, Any]] = []
+    for config, source in sources:
         eaten = [row["unreduced_images_per_second"] for row in rows
-                 if row["mode"] == "train" and row["image_size"] == size]  # fmt: skip
+                 if row["mode"] == "train" and row["image_size"] == config["image_size"]]  # fmt: skip
         for row in measure_loaders(config, source):
             found.append({**row, "over_training": row["later_epochs"] / max(eaten) if eaten else None})
     return found

@@ -21,30 +21,34 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from ufgir.cli import DONE, run_command
+from ufgir.cli import DONE, count_faults, parse_words, run_command
 from ufgir.config import sound_jobs
 from ufgir.cost import count_macs, example_image
 from ufgir.errors import UserError
-from ufgir.files import written_whole
+from ufgir.files import place_faults, saving, written_whole
 from ufgir.runs.build import build_model
 
-OWN_WORDS = {"classes": "200", "out": ""}
+OWN_WORDS = ("classes", "out")  # the others are those of training
+CLASSES = "200"
 COLUMNS = ("backbone", "image_size")  # of the table; what else differs makes rows
 
 
 def compare(arguments: Sequence[str]) -> int:
     """Compose every combination, count it and print the table."""
-    own = dict(OWN_WORDS)
-    words = [word for word in arguments if word.partition("=")[0] not in own]
-    own.update(word.split("=", 1) for word in arguments if word.partition("=")[0] in own)
-    if not own["classes"].isdigit() or int(own["classes"]) == 0:
-        raise UserError(f"classes={own['classes']}: expected a number of at least 1.")
+    words = [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
+    own, faults = parse_words([word for word in arguments if word not in words], OWN_WORDS)
+    faults += count_faults(own, "classes")
+    out = Path(own["out"]).expanduser() if own.get("out") else None
+    faults += place_faults("out", out) if out else []
+    if faults:
+        raise UserError(*faults)
+    classes = int(own.get("classes", CLASSES))
     jobs = list(sound_jobs(words))
     progress = partial(track, description="counting", console=Console(stderr=True), transient=True)
-    rows = [cost_of(job, config, int(own["classes"])) for job, config in progress(jobs)]
+    rows = [cost_of(job, config, classes) for job, config in progress(jobs)]
     frame = pd.DataFrame(rows)
-    if own["out"]:
-        with written_whole(Path(own["out"])) as stream:
+    if out:
+        with saving("out", out), written_whole(out) as stream:
             frame.to_csv(stream, index=False)
     print(as_markdown(frame))
     return DONE

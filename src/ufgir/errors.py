@@ -35,3 +35,9 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line and without a full stop; its kind where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

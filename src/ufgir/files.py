@@ -84,6 +84,29 @@ def _with_figures(error: OSError, path: Path, temporary: Path, needed: int | Non
     return OSError(error.errno, f"{error.strerror} ({', '.join(figures)})" if figures else error.strerror, str(path))
 
 
+def typed_path(word: str, text: str) -> tuple[Path, list[str]]:
+    """The path that a user typed, `~` and `~USER` replaced by home folders. Whether anything is there is not asked.
+
+    Args:
+        word: the user's word for it, for the message.
+        text: what was typed.
+
+    Returns:
+        the path, and why the system cannot even look for it; then it is good for nothing.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.stat()
+    except RuntimeError:
+        home = Path(text).parts[0]
+        return Path(text), [f"{word}={text}: {home} is nobody's home folder here; a file of this name is ./{text}"]
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a word too long for a name, a folder that may not be looked into, links in a circle
+        return path, [f"{word}={text} cannot be used: {error.strerror}; give another path."]
+    return path, []
+
+
 def place_faults(word: str, path: Path) -> list[str]:
     """Why a file cannot be written at `path`, found out before hours of work are spent on its content.
 

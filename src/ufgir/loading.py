@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ufgir.files import typed_path
 from ufgir.models import ReducedViT
 
 
@@ -42,7 +43,8 @@ def load(source: str | Path) -> Classifier:
     from ufgir.data.transforms import ImageTransform
     from ufgir.runs.trained import find_trained
 
-    word = "run" if Path(source).is_dir() else "checkpoint"
+    path, misread = typed_path("checkpoint", str(source))
+    word = "run" if not misread and path.is_dir() else "checkpoint"
     trained = find_trained({word: str(source)})
     transform = ImageTransform(trained.config["dataset"]["resize"], trained.config["image_size"])
     return Classifier(trained.build().eval(), trained.class_names, transform, trained.config)

@@ -26,7 +26,7 @@ from pathlib import Path
 from ufgir.cli import DONE, SKIPPED, count_faults, parse_words, run_command
 from ufgir.data.progress import tracked
 from ufgir.errors import UserError
-from ufgir.files import place_faults, saving, written_whole
+from ufgir.files import place_faults, saving, typed_path, written_whole
 from ufgir.photos import Skipped, find_images, named_images, tell_skipped, written
 from ufgir.prediction.answers import Answer, classify
 from ufgir.prediction.rows import answer_columns, answer_fields
@@ -53,10 +53,8 @@ def predict(arguments: Sequence[str]) -> int:
     """
     words, faults = parse_words(arguments, WORDS)
     found, unfound = find_images(named_images(arguments))
-    faults += choice_faults(words) + unfound + word_faults(words)
-    out = Path(words.get("out", "predictions.csv")).expanduser()
-    for file in (out, out.with_suffix(".png")) if words.get("show") == "true" else (out,):
-        faults += place_faults("out", file)
+    out, misplaced = typed_table(words)
+    faults += choice_faults(words) + unfound + word_faults(words) + misplaced
     if faults:
         raise UserError(*faults)
     trained = find_trained(words)
@@ -76,10 +74,19 @@ def word_faults(words: Mapping[str, str]) -> list[str]:
     faults = []
     if (show := words.get("show", "false")) not in ("true", "false"):
         faults.append(f"show={show}: expected true or false.")
-    faults += count_faults(words, "batch_size")
-    if Path(out := words.get("out", "predictions.csv")).suffix != ".csv":
-        faults.append(f"out={out}: expected a file that ends in .csv.")
-    return faults
+    return faults + count_faults(words, "batch_size")
+
+
+def typed_table(words: Mapping[str, str]) -> tuple[Path, list[str]]:
+    """The CSV file that the words name, and why it, or the sheet beside it, cannot be written."""
+    text = words.get("out", "predictions.csv")
+    out, faults = typed_path("out", text)
+    if not faults and out.suffix != ".csv":
+        faults = [f"out={text}: expected a file that ends in .csv."]
+    if faults:
+        return out, faults
+    files = (out, out.with_suffix(".png")) if words.get("show") == "true" else (out,)
+    return out, [fault for file in files for fault in place_faults("out", file)]
 
 
 def write_rows(writer, trained: Trained, images: list[Path], words: Mapping[str, str], outcome: Outcome) -> None:

@@ -23,7 +23,7 @@ from ufgir.data.raw_set import read_set, set_counts
 from ufgir.data.tables import SPLITS, Tables, read_tables, write_tables
 from ufgir.data.ultra_fgvc import DEPTH, SETS, find_sets
 from ufgir.errors import UserError
-from ufgir.files import saving
+from ufgir.files import saving, typed_path
 from ufgir.prepare_weights import __doc__ as weights_usage
 from ufgir.prepare_weights import prepare_weights
 
@@ -64,8 +64,9 @@ def parse(arguments: Sequence[str]) -> Request:
     faults += [f"{word}=DIR is missing; {use}" for word, use in
                {"raw": "it names the unpacked release", "out": "it names the folder to write to"}.items()
                if not given.get(word)]
-    raw = Path(given.get("raw", "")).expanduser()
-    if given.get("raw") and not raw.is_dir():
+    (raw, misread), (out, misplaced) = (typed_path(word, given.get(word, "")) for word in ("raw", "out"))
+    faults += misread + misplaced
+    if given.get("raw") and not misread and not raw.is_dir():
         faults.append(f"raw={raw} is no folder")
     dataset = given.get("dataset")
     if dataset is not None and dataset not in SETS:
@@ -75,7 +76,7 @@ def parse(arguments: Sequence[str]) -> Request:
         faults.append(f"copy={given['copy']} must be true or false")
     if faults:
         raise UserError(*faults)
-    return Request(raw, Path(given["out"]).expanduser(), dataset, given.get("copy") == "true")
+    return Request(raw, out, dataset, given.get("copy") == "true")
 
 
 def prepare(request: Request) -> int:

@@ -1,8 +1,10 @@
 """Fetch pretrained weights ahead, for machines without a network.
 
+    python -m ufgir.prepare weights sweep=NAME
     python -m ufgir.prepare weights backbone=NAME[,NAME...]
     python -m ufgir.prepare weights backbone.name=TIMM_NAME[,TIMM_NAME...]
 
+sweep          what all runs of a grid in sweeps/sweep start from: paper_224, paper_448, ...
 backbone       backbones by the names in conf/backbone: deit_s, vit_b_mae, ...
 backbone.name  plain ViTs by timm's names
 
@@ -18,7 +20,7 @@ from typing import Any
 from ufgir.cli import DONE, FAILED, SKIPPED, parse_words
 from ufgir.config import compose_run, resolve
 from ufgir.errors import UserError
-from ufgir.grids.grid import jobs_told, label
+from ufgir.grids.grid import jobs_told
 from ufgir.models import hub
 from ufgir.models.backbones import describe
 
@@ -41,6 +43,8 @@ def prepare_weights(arguments: Sequence[str]) -> int:
         print(f"{weights.backbone:<30} {weights.state:<24}{size}".rstrip(), flush=True)
         if weights.reason:
             print(weights.reason, file=sys.stderr, flush=True)
+    if not states:
+        print("there is nothing to fetch: all of these runs start from random weights")
     print(f"cache: {hub.cache_folder()}")
     if hub.FAILED in states:
         return FAILED
@@ -56,29 +60,30 @@ def backbones_of(arguments: Sequence[str]) -> list[dict[str, Any]]:
     words, faults = parse_words(arguments, WORDS)
     if not words and not faults:
         faults.append("name what to fetch: sweep=paper_448, backbone=deit_s,deit_b, or backbone.name=TIMM_NAME.")
-    backbones = []
-    for name in _of_grid(words["sweep"]) if "sweep" in words else ():
-        backbone, found = _chosen(name)
-        faults += found
-        backbones.append(backbone)
-    for word in ("backbone", "backbone.name"):
-        for name in words[word].split(",") if word in words else ():
-            backbone, found = _chosen(name) if word == "backbone" else _of_timm(name)
-            faults += found
-            backbones.append(backbone)
+    found = _of_grid(words["sweep"]) if "sweep" in words else []
+    found += [_wanted([f"backbone={name}"]) for name in words["backbone"].split(",")] if "backbone" in words else []
+    found += [_of_timm(name) for name in words["backbone.name"].split(",")] if "backbone.name" in words else []
+    faults += dict.fromkeys(fault for _, told in found for fault in told)
     if faults:
         raise UserError(*faults)
-    return backbones
+    return [backbone for backbone, _ in found]
 
 
-def _of_grid(name: str) -> list[str]:
-    """Our names of the backbones of a grid."""
-    return list(dict.fromkeys(label(job, "backbone") or "deit_s" for job in jobs_told([f"sweep={name}"])))
+def _of_grid(name: str) -> list[tuple[dict[str, Any], list[str]]]:
+    """The backbone of each run of a grid, whether a word, a file or a default chooses it, and the faults of the run."""
+    jobs = ([word for word in job if not word.startswith("seed=")] for job in jobs_told([f"sweep={name}"]))
+    return [_composed(job) for job in dict.fromkeys(map(tuple, jobs))]
 
 
-def _chosen(name: str) -> tuple[dict[str, Any], list[str]]:
-    """A choice from conf/backbone, and the faults of its name."""
-    config, faults = compose_run([f"backbone={name}", "backbone.pretrained=false"])  # whether there are any: see `hub`
+def _composed(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The backbone of a run, and its faults but for weights that are not to be had."""
+    config, faults = compose_run(words)
+    return _wanted(words) if faults else (resolve(config)["backbone"], [])
+
+
+def _wanted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The backbone of a run that wants weights, and its faults; whether there are any is left to `hub`."""
+    config, faults = compose_run([*words, "backbone.pretrained=false"])
     return {} if faults else {**resolve(config)["backbone"], "pretrained": True}, faults
 
 

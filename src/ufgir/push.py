@@ -10,7 +10,8 @@ private     true: only you see it (default: false); it changes nothing about a r
 license     of the weights, by the Hub's word for it, such as mit or cc-by-4.0 (default: unknown); that of pretrained
             weights, and of the images, may bind you
 dry_run     true: write the files to a folder and upload nothing; this needs no login
-out         that folder, which must be new or empty (default: push beside the weights); it implies dry_run=true
+out         that folder; files that are there already are not overwritten (default: push beside the weights, where
+            those of an earlier time are); it implies dry_run=true
 
 The files are README.md (the model card, with the run's numbers and the command that makes them again), config.json and
 model.pt; paths, user names and logger settings of this machine are left out. They are uploaded in one commit.
@@ -27,8 +28,9 @@ from huggingface_hub.utils import validate_repo_id
 from ufgir.cli import DONE, parse_words, run_command
 from ufgir.errors import UserError
 from ufgir.exports.place import Place
+from ufgir.files import typed_path
 from ufgir.runs.trained import TRAINED_WORDS, choice_faults, find_trained
-from ufgir.sharing.contents import shared, write_contents
+from ufgir.sharing.contents import FILES, shared, write_contents
 from ufgir.sharing.upload import check_login, login_faults, upload
 
 SWITCHES = ("private", "dry_run")
@@ -43,16 +45,28 @@ def push(arguments: Sequence[str]) -> int:
         if words.get(word, "false") not in ("true", "false"):
             faults.append(f"{word}={words[word]}: expected true or false.")
     is_dry = "out" in words or words.get("dry_run") == "true"
-    faults += [] if is_dry else login_faults()
+    place, misplaced = _typed_place(words["out"]) if "out" in words else (None, [])
+    faults += misplaced if is_dry else login_faults()
     if faults:
         raise UserError(*faults)
-    return _write(words) if is_dry else _upload(words)
+    return _write(words, place) if is_dry else _upload(words)
 
 
-def _write(words: Mapping[str, str]) -> int:
+def _typed_place(out: str) -> tuple[Place | None, list[str]]:
+    folder, faults = typed_path("out", out)
+    if faults:
+        return None, faults
+    place = Place(folder, FILES, replaces=False)
+    return place, place.faults()
+
+
+def _write(words: Mapping[str, str], place: Place | None) -> int:
+    """Write the files to a place, or else beside the weights."""
     trained = find_trained(words)
-    out = words.get("out")
-    place = Place(Path(out).expanduser() if out else trained.results_folder / "push", "", replaces=out is None)
+    if place is None:
+        place = Place(trained.results_folder / "push", FILES, replaces=True)
+        if faults := place.faults():
+            raise UserError(*faults)
     with place.filled() as folder:
         write_contents(shared(trained), words["repo"], words.get("license", "unknown"), folder)
     print(f"files: {place.folder} (nothing was uploaded)", flush=True)

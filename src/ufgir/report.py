@@ -12,11 +12,11 @@ compare  paper: set the published results beside these, cell by cell
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ufgir.cli import DONE, SKIPPED, parse_words, run_command
 from ufgir.config.messages import did_you_mean, nearest
 from ufgir.errors import UserError
+from ufgir.files import typed_path
 from ufgir.reports.build import make_report, output_faults
 from ufgir.reports.collect_csv import read_runs
 from ufgir.reports.collect_folders import read_folders
@@ -33,13 +33,14 @@ def report(arguments: Sequence[str]) -> int:
     words, faults = parse_words(arguments, WORDS)
     uses = {"runs": "it names a folder of runs or a CSV file", "out": "it names the folder of the report"}
     faults += [f"{word}= is missing; {use}." for word, use in uses.items() if not words.get(word)]
-    runs, out = Path(words.get("runs", "")).expanduser(), Path(words.get("out", "")).expanduser()
-    if words.get("runs") and not runs.exists():
+    (runs, misread), (out, misplaced) = (typed_path(word, words.get(word, "")) for word in ("runs", "out"))
+    faults += misread + misplaced
+    if words.get("runs") and not misread and not runs.exists():
         near = nearest(runs.name, [path.name for path in runs.parent.iterdir()] if runs.parent.is_dir() else [])
         faults.append(f"runs={runs} does not exist.{did_you_mean([f'runs={runs.parent / name}' for name in near])}")
     if words.get("compare", "paper") != "paper":
         faults.append(f"compare={words['compare']} is not understood; it can be compare=paper.")
-    if words.get("out"):
+    if words.get("out") and not misread + misplaced:
         faults += output_faults(out, runs)
     if faults:
         raise UserError(*faults)

@@ -15,13 +15,12 @@ block. Kept patches are clear, dropped ones dark; merged ones are outlined, and 
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ufgir.cli import DONE, SKIPPED, count_faults, parse_words, run_command
 from ufgir.cost import count_macs
 from ufgir.data.progress import tracked
 from ufgir.errors import UserError
-from ufgir.files import folder_faults, saving
+from ufgir.files import folder_faults, saving, typed_path
 from ufgir.photos import find_images, named_images, spread, tell_skipped
 from ufgir.pictures import Drawer, Labels, draw_files, figure_names
 from ufgir.runs.tested import tested_images
@@ -36,7 +35,9 @@ def visualize(arguments: Sequence[str]) -> int:
     words, faults = parse_words(arguments, WORDS)
     found, unfound = find_images(named_images(arguments))
     faults += choice_faults(words) + unfound + count_faults(words, "limit")
-    faults += folder_faults("out", Path(words["out"]).expanduser()) if "out" in words else []
+    out, misread = typed_path("out", words.get("out", ""))
+    if "out" in words:
+        faults += misread or folder_faults("out", out)
     if faults:
         raise UserError(*faults)
     trained = find_trained(words)
@@ -44,7 +45,7 @@ def visualize(arguments: Sequence[str]) -> int:
     gmacs = count_macs(model, trained.config["image_size"]) / 1e9
     drawer = Drawer(model, trained.config, gmacs, Labels(trained.class_names, tested_images(trained)))
     chosen = spread(found.images, int(words.get("limit", LIMIT)))
-    out = Path(words.get("out", trained.results_folder / "tokens")).expanduser()
+    out = out if "out" in words else trained.results_folder / "tokens"
     with saving("out", out):
         unreadable = draw_files(drawer, tracked(chosen, len(chosen), "drawing"), figure_names(chosen), out)
     tell_skipped(found.closed + unreadable)

@@ -1,8 +1,10 @@
 """The benchmark as a command, and the arithmetic behind its figures."""
 
 import json
+import subprocess
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,14 +13,17 @@ import torch
 from torch import nn
 
 from tiny import make_data, run
-from ufgir.benchmark import benchmark
+from ufgir.benchmark import benchmark, models
+from ufgir.benchmarks.measure import KEYS, other_words
 from ufgir.benchmarks.memory import activations_gb, peak_gb, state_bytes
-from ufgir.benchmarks.results import changes
+from ufgir.benchmarks.processes import best_of
+from ufgir.benchmarks.results import changes, read
 from ufgir.benchmarks.scaling import growth
 from ufgir.benchmarks.targets import CPU, CUDA, figure_of
 from ufgir.benchmarks.timing import interleaved, median_interval
 from ufgir.errors import UserError
 
+ROW = dict(zip(KEYS, ("a", "b", "c", "d", "e", 1, "eval", "32-true", False, ""), strict=True))
 TINY = ("backbone=micro", "reducer=evit,none", "optim.batch_size=2", "rounds=3", "classes=4", "trainer.accelerator=cpu")
 
 
@@ -58,7 +63,49 @@ def test_several_processes_and_an_earlier_benchmark(cwd, capsys):
     assert benchmark([*words, "processes=2", "compare=first/benchmark.csv"]) == 0
     (row,) = json.loads((cwd / "benchmark" / "benchmark.json").read_text())["models"]
     assert row["speedup"] == pytest.approx(max(map(float, row["of_processes"].split())), abs=1e-3)
-    assert "micro evit 0.5 clca 32 2 eval: × unreduced" in capsys.readouterr().out
+    assert "micro evit 0.5 clca 32 2 eval trainer.accelerator=cpu: × unreduced" in capsys.readouterr().out
+
+
+def test_models_that_differ_in_any_word_keep_rows_of_their_own(cwd, capsys):
+    words = ["backbone=micro", "reducer=evit", "image_size=32", "optim.batch_size=2", "rounds=1", "classes=4",
+             "mode=eval", "trainer.accelerator=cpu"]  # fmt: skip
+    assert benchmark([*words, "reduction_layers=[1],[2]", "out=first"]) == 0
+    told = read(cwd / "first" / "benchmark.csv")["words"]
+    assert list(told) == [f"reduction_layers=[{layer}] trainer.accelerator=cpu" for layer in (1, 2)]
+    table = capsys.readouterr().out
+    assert "| words " in table and all(f"| {text} |" in table for text in told)
+    assert benchmark([*words, "reduction_layers=[2]", "compare=first/benchmark.csv"]) == 0
+    compared = [line for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert len(compared) == 1 and "eval reduction_layers=[2] trainer.accelerator=cpu:" in compared[0]
+
+
+def test_words_that_have_a_column_or_no_effect_on_a_step_are_not_repeated():
+    words = ["seed=1", "reducer=evit", "plugins.cache=false", "trainer.compile=false", "dataset.root=data"]
+    ((job, config),) = models(words, ["eval"])
+    assert other_words(job, config) == "plugins.cache=false seed=1"
+
+
+def test_words_are_told_alike_however_they_were_typed():
+    typed = (["trainer=cpu", "optim.lr=1e-3", "trainer.gradient_checkpointing=True", "reduction_layers=[3, 6]"],
+             ["reduction_layers=[3,6]", "trainer.gradient_checkpointing=false,true", "optim.lr=0.001", "trainer=cpu"],
+             )  # fmt: skip
+    told = {other_words(*models(words, ["eval"])[-1]) for words in typed}
+    assert told == {"optim.lr=0.001 reduction_layers=[3,6] trainer=cpu trainer.gradient_checkpointing=true"}
+
+
+def test_processes_bring_together_rows_of_one_model_only(monkeypatch):
+    speeds = iter((1.0, 3.0, 2.0, 2.5))
+
+    def measured(command, **_):
+        folder = Path(command[-1].removeprefix("out="))
+        rows = [{**ROW, "words": f"trainer.gradient_checkpointing={on}", "speedup": next(speeds)}
+                for on in ("false", "true")]  # fmt: skip
+        (folder / "benchmark.json").write_text(json.dumps({"models": rows, "loaders": []}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", measured)
+    rows = best_of(2, [])
+    assert [(row["speedup"], row["of_processes"]) for row in rows] == [(2.0, "1.000 2.000"), (3.0, "3.000 2.500")]
 
 
 def test_several_sizes_are_drawn_with_their_exponents(cwd):
@@ -71,17 +118,51 @@ def test_several_sizes_are_drawn_with_their_exponents(cwd):
     ("words", "text"),
     [
         (["mode=test"], "mode=test: test is not among eval and train."),
-        (["rounds=0"], "rounds=0: expected a number of at least 1."),
+        (["rounds=0"], "rounds=0: expected a whole number of at least 1."),
+        (["rounds="], "rounds=: expected a whole number of at least 1."),
+        (["classes="], "classes=: expected a whole number of at least 1."),
+        (["rounds"], "rounds: expected KEY=VALUE"),
         (["targets=tpu"], "targets=tpu: expected cpu or cuda."),
         (["loader=maybe"], "loader=maybe: expected true or false."),
+        (["targets=cuda", "loader=true"], "loader=true has no effect with targets=cuda; leave one of the two out."),
+        (["targets=cpu", "mode=eval"], "mode=eval has no effect with targets=cpu"),
+        (["targets=cpu", "compare=earlier.csv"], "compare=earlier.csv has no effect with targets=cpu"),
+        (["targets=cpu", "image_size=224,448"], "image_size=224,448: each target is measured on one model. Give one"),
+        (["targets=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed: 16-bit floats need a GPU"),
+        (["targets=cpu", "keep_rat=0.5"], "keep_rat=0.5: there is no such setting. Did you mean keep_rate=0.5?"),
         (["reducer=evitt"], "evit"),
         (["compare=nowhere.csv"], "compare=nowhere.csv cannot be read"),
+        (["out=/dev/null/here"], "out=/dev/null/here: /dev/null is a file, not a folder; give another place."),
+        (["loader=true", "dataset=csv", "dataset.root=nowhere"], "dataset.root=nowhere does not exist."),
     ],
 )
-def test_mistakes(cwd, words, text):
+def test_mistakes_are_found_before_anything_is_measured(cwd, monkeypatch, words, text):
+    for name in ("measured", "best_of", "measure_targets", "measure_loaders"):
+        monkeypatch.setattr(f"ufgir.benchmark.{name}", lambda *_: pytest.fail("measured in spite of a mistake"))
     with pytest.raises(UserError, match=text):
         benchmark(words)
     assert not list(cwd.iterdir())
+
+
+def test_data_that_no_loader_can_read_are_found_before_anything_is_measured(cwd, monkeypatch):
+    make_data(cwd / "data")
+    monkeypatch.setattr("ufgir.benchmark.measured", lambda *_: pytest.fail("measured in spite of a mistake"))
+    words = ["backbone=micro", "image_size=32", "loader=true", "dataset=csv", "dataset.root=data"]
+    with pytest.raises(UserError, match="optim.batch_size=64: the training set has 16 images. Give at most 16."):
+        benchmark([*words, "optim.batch_size=64"])
+    (cwd / "data" / "images" / "kind_0" / "train_0.png").write_text("no image")
+    with pytest.raises(UserError, match=r"1 of 24 images below data/images cannot be read: kind_0/train_0\.png"):
+        benchmark([*words, "optim.batch_size=2"])
+
+
+def test_models_are_written_before_a_loader_fails(cwd, monkeypatch):
+    make_data(cwd / "data")
+    monkeypatch.setattr("ufgir.data.cache.free_memory", lambda: 0)
+    words = ("image_size=32", "mode=eval", "loader=true", "dataset=csv", "dataset.root=data", "dataset.num_workers=0")
+    with pytest.raises(UserError, match="dataset.cache=ram needs"):
+        benchmark([*TINY, *words, "rounds=1"])
+    content = json.loads((cwd / "benchmark" / "benchmark.json").read_text())
+    assert [row["reducer"] for row in content["models"]] == ["evit", "none"] and content["loaders"] == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a CUDA device")
@@ -89,7 +170,18 @@ def test_targets_of_another_machine_are_not_measured(cwd, capsys):
     assert benchmark(["targets=cuda"]) == 0
     table = capsys.readouterr().out
     assert table.count("not measured") == len(CUDA) and "met" not in table
-    assert (cwd / "benchmark" / "targets_cuda.md").read_text() == table.rstrip() + "\n"
+    assert not list(cwd.iterdir()), "what was measured elsewhere must not be replaced by nothing"
+
+
+def test_words_change_every_target(cwd, monkeypatch):
+    """Of a word that a target has too, the user's counts, that of the batch as any other."""
+    measured = []
+    monkeypatch.setattr("ufgir.benchmark.measure_targets", lambda *asked: measured.append(asked) or {})
+    assert benchmark(["targets=cpu", "optim.batch_size=2", "image_size=32", "backbone=micro"]) == 0
+    assert measured[0][1][:3] == ["optim.batch_size=2", "image_size=32", "backbone=micro"]
+    for target in CPU:
+        ((_, config),) = models([*target.words, *measured[0][1][:3]], [target.mode])
+        assert (config["optim"]["batch_size"], config["image_size"]) == (2, 32)
 
 
 @pytest.mark.slow
@@ -106,6 +198,7 @@ def test_targets_are_measured_and_judged(cwd, capsys, monkeypatch):
     assert benchmark(["targets=cpu", "rounds=3"]) == 0
     easy, hard = (line for line in capsys.readouterr().out.splitlines() if line.startswith(("| easy", "| hard")))
     assert easy.endswith("met |") and hard.endswith("missed |")
+    assert easy in (cwd / "benchmark" / "targets_cpu.md").read_text()
 
 
 def test_every_target_reads_a_figure_that_there_is():
@@ -151,13 +244,21 @@ def test_exponents_are_those_of_the_figures():
 
 
 def test_changes_name_what_got_slower():
-    row = dict(zip(("backbone", "reducer", "keep_rate", "plugins", "image_size"), "abcde", strict=True))
-    row |= {"batch_size": 1, "mode": "eval", "precision": "32-true", "compiled": False}
-    before = {**row, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
-    after = {**row, "speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6}
+    before = {**ROW, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
+    after = {**ROW, "speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6}
     assert changes([after], pd.DataFrame([before])) == ["SLOWER    a b c d e 1 eval: × unreduced 2.00 -> 1.50"]
     assert changes([before], pd.DataFrame([after]))[0].startswith("faster")
     assert changes([before], pd.DataFrame([before]))[0].startswith("as before")
+
+
+@pytest.mark.parametrize("dropped", [[], ["words"]], ids=["with the column words", "from before there was one"])
+def test_earlier_benchmarks_are_compared_once_they_are_read(tmp_path, dropped):
+    row = {**ROW, "ms": 1.0, "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
+    pd.DataFrame([row]).drop(columns=dropped).to_csv(tmp_path / "earlier.csv", index=False)
+    earlier = read(tmp_path / "earlier.csv")
+    assert changes([row], earlier) == ["as before a b c d e 1 eval: × unreduced 2.00 -> 2.00"]
+    other = "as before a b c d e 1 eval seed=2:" if dropped else "compare: no row of the earlier benchmark"
+    assert changes([{**row, "words": "seed=2"}], earlier)[0].startswith(other)
 
 
 def test_memory_of_a_step_is_what_it_holds():

@@ -93,6 +93,15 @@ def test_the_environment_may_change_from_one_composition_to_the_next(monkeypatch
     assert roots == ["/somewhere/cotton80", "/elsewhere/cotton80"]
 
 
+@pytest.mark.parametrize(("said", "told"), [("", "ValueError."), ("\n no such group.\nsee there", "no such group.")])
+def test_a_failure_of_composing_is_told_whatever_it_says(monkeypatch, said, told):
+    def failing(*_):
+        raise ValueError(said)
+
+    monkeypatch.setattr("ufgir.config.compose.assembled", failing)
+    assert compose_run([]) == (None, [f"the config cannot be composed: {told}"])
+
+
 def test_hydra_is_left_as_it_was():
     compose_run(["seed=2"])
     assert not GlobalHydra.instance().is_initialized()

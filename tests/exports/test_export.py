@@ -18,6 +18,8 @@ import ufgir
 from tiny import WORDS, files_up_to, make_data
 from ufgir import export as command
 from ufgir.cli import run_command
+from ufgir.errors import UserError
+from ufgir.exports.place import Place
 from ufgir.exports.to_onnx import distances
 from ufgir.reducers import reducer_names
 from ufgir.runs.build import build_model
@@ -63,6 +65,11 @@ def plain(data, tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp("plain") / "run", data, "reducer=none", "keep_rate=1", "plugins=base")
 
 
+def names_of(form: str) -> set[str]:
+    """The files that are looked for before the work."""
+    return {command.FORMATS[form].name, *command.FORMATS[form].beside}
+
+
 def needs_onnx() -> None:
     for package in command.NEEDED["onnx"]:
         pytest.importorskip(package)
@@ -95,7 +102,7 @@ def test_onnx_and_its_script_answer_as_the_model_does(clca, tmp_path, capsys):
         "onnxruntime against PyTorch on 8 of the 8 test images of csv, in batches of 1, 3, 5 and 8"
     )
     assert said[-1] == f"export: {out / 'model.onnx'}"
-    assert sorted(file.name for file in out.iterdir()) == ["classify.py", "model.onnx", "preprocessing.json"]
+    assert {file.name for file in out.iterdir()} == names_of("onnx")
     about = json.loads((out / "preprocessing.json").read_text())
     assert 0 < about["check"]["largest_difference"] < 1e-4 and about["check"]["other_answers"] == 0
     assert about["class_names"] == ["kind 0", "kind 1", "kind 2", "kind 3"]
@@ -148,6 +155,8 @@ def test_every_reducer_as_onnx_and_as_a_graph(reducer, plugins, data, tmp_path):
 def test_a_graph_loads_back_for_any_batch(clca, capsys):
     assert export(f"checkpoint={clca}", "format=torchexport") == 0
     assert "the file loaded back on 8 of the 8 test images" in capsys.readouterr().out
+    written = {file.name for file in (clca.parent / "export/torchexport").iterdir()}
+    assert written == names_of("torchexport")
     with torch.inference_mode():
         loaded = torch.export.load(clca.parent / "export/torchexport/model.pt2").module()
         model = find_trained({"checkpoint": str(clca)}).build().eval()
@@ -172,6 +181,43 @@ def test_timm_computes_the_same_where_nothing_is_reduced(plain, data, tmp_path, 
         assert torch.equal(vit.eval()(images), classifier.model(images))
     transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=facts["pretrained_cfg"]))
     torch.testing.assert_close(transform(picture), classifier.transform(picture), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["reducer=evit", "plugins=base"], "the reducer is left out: timm keeps every token"),
+        (["reducer=tome", "plugins=base"], "the reducer is left out: timm keeps every token"),
+        (
+            ["reducer=none", "keep_rate=1", "plugins=clc", "plugins.cache.num_clr=0"],
+            "the cross-layer cache is left out: timm's blocks see no tokens of earlier ones",
+        ),
+    ],
+)
+def test_timm_may_compute_something_else_where_a_part_without_weights_is_left_out(words, told, data, tmp_path, capsys):
+    model = write_model(tmp_path / "run", data, *words, "++backbone.kwargs.depth=3")  # the last block is too late
+    assert export(f"checkpoint={model}", "format=timm") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == told and "not in the file" not in "".join(said)
+    assert said[1].startswith("timm's model, which keeps all tokens, against ours on 8 of the 8 test images")
+    assert "logits differ by at most 0 " not in said[1]
+
+
+def test_timm_must_compute_the_same_where_nothing_is_left_out(plain, tmp_path, monkeypatch, capsys):
+    from ufgir.exports import to_timm
+
+    def other_eps(facts, make=to_timm._timm_model, **options):
+        vit = make(facts, **options)
+        vit.norm.eps = 1e-4
+        return vit
+
+    monkeypatch.setattr(to_timm, "_timm_model", other_eps)
+    words = (f"checkpoint={plain}", "format=timm", f"out={tmp_path}")
+    assert export(*words) == 1
+    error = capsys.readouterr().err
+    assert "timm's model does not compute what the model does" in error and "tolerance=0 is accepted" in error
+    assert not list(tmp_path.iterdir())
+    assert export(*words, "tolerance=1") == 0
 
 
 def test_timm_is_told_what_it_does_not_get(clca, capsys):
@@ -241,6 +287,58 @@ def test_what_is_there_is_not_overwritten(plain, tmp_path, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
     for _ in range(2):  # the folder of its own is replaced
         assert export(f"checkpoint={plain}", "format=timm") == 0
+    assert {file.name for file in (plain.parent / "export/timm").iterdir()} == names_of("timm")
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchexport", "timm"])
+def test_what_cannot_be_written_is_told_before_the_model_is_read(form, tmp_path, monkeypatch, capsys):
+    def read(words):
+        raise AssertionError("too early")
+
+    monkeypatch.setattr(command, "find_trained", read)
+    monkeypatch.setattr(command, "find_spec", lambda package: True)
+    for name in names_of(form):
+        (folder := tmp_path / Path(name).stem).mkdir()
+        (folder / name).write_text("mine")
+        assert export("run=x", f"format={form}", f"out={folder}", "tolerance=-1") == 2
+        error = capsys.readouterr().err
+        assert f"out={folder} has {name} already; give another out=." in error and "tolerance=-1: expected" in error
+        below = folder / name / "below"
+        assert export("run=x", f"format={form}", f"out={below}") == 2
+        assert f"out={below}: {folder / name} is a file, not a folder" in capsys.readouterr().err
+    assert export("run=x", f"format={form}", "out=~no-such-user/leaf") == 2
+    assert "out=~no-such-user/leaf: ~no-such-user is nobody's home folder here" in capsys.readouterr().err
+
+
+def test_a_usual_place_that_cannot_be_written_is_told_before_the_model_is_built(plain, tmp_path, monkeypatch, capsys):
+    (tmp_path / "model.pt").write_bytes(plain.read_bytes())
+    (tmp_path / "export").write_text("mine")
+    monkeypatch.setattr("ufgir.runs.trained.build_model", None)
+    assert export(f"checkpoint={tmp_path / 'model.pt'}", "format=timm") == 2
+    told = f"out={tmp_path}/export/timm: {tmp_path}/export is a file, not a folder; give another place."
+    assert told in capsys.readouterr().err
+
+
+def test_files_wait_in_the_folder_itself_where_it_exists(tmp_path, monkeypatch):
+    """The folder around it may be closed, as /home is around a home folder, or on another disk."""
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    for folder, around in (("there", "there"), (".", "."), ("there/new/folder", "there")):
+        with Place(Path(folder), ["leaf.onnx"], replaces=False).filled() as waiting:
+            assert waiting.parent == tmp_path / around
+            (waiting / "leaf.onnx").write_text("a model")
+            assert not Path(folder, "leaf.onnx").exists()
+        assert Path(folder, "leaf.onnx").read_text() == "a model"
+    assert not list(tmp_path.rglob(".export-*"))
+
+
+def test_a_file_that_came_during_the_work_is_not_overwritten(tmp_path):
+    with pytest.raises(UserError, match="has leaf.onnx.data already; give another out="):
+        with Place(tmp_path, ["leaf.onnx"], replaces=False).filled() as waiting:
+            for name in ("leaf.onnx", "leaf.onnx.data"):
+                (waiting / name).write_text("a model")
+            (tmp_path / "leaf.onnx.data").write_text("mine")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("leaf.onnx.data", "mine")]
 
 
 def test_mistakes_are_told_together(plain, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """What must hold for every combination of reducer, keep rates, layers, size, plug-ins and backbone."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -155,6 +155,17 @@ def test_autocast_is_finite(dtype, case):
     model = case.build().train()
     with torch.autocast("cpu", dtype=dtype):
         loss = model(case.images()).float().logsumexp(dim=1).sum() + model.reducer_loss()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("reducer", REDUCERS)
+@settings(QUICK, max_examples=4)
+@given(cases())
+def test_a_model_in_half_precision_can_be_trained(reducer, case):
+    model = replace(case, reducer=reducer).build().bfloat16().train()
+    loss = model(case.images().bfloat16()).logsumexp(dim=1).sum() + model.reducer_loss()
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters())

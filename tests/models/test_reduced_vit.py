@@ -162,6 +162,12 @@ def test_tome_warns_where_it_cannot_merge_as_much_as_asked():
     assert [counts[layer] - 1 for layer in (3, 6, 9)] == [98, 80, 79]
 
 
+def test_tome_says_that_its_numbers_are_those_without_the_cache():
+    with pytest.warns(UfgirWarning, match=r"98, 80, 79 are left after the reduction layers \(without the cross-layer"):
+        model = ufgir.create_model("deit_t", num_classes=5, reducer="tome", keep_rate=0.1, cache=True)
+    assert model.tokens_after_block(images(1, 224))[6] - 1 > 80
+
+
 def test_the_papers_tome_at_a_quarter_of_the_tokens():
     config, faults = compose_run(["experiment=tome_025", "backbone=deit_t", "backbone.pretrained=false"])
     assert not faults

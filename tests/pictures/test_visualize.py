@@ -66,6 +66,17 @@ def test_a_finished_training_is_not_lost_for_a_picture(folder, tmp_path):
         assert draw_tokens(tmp_path / "tokens", trained.config, source, model, 1.0) == []
 
 
+def test_nor_for_the_name_of_one(folder, tmp_path, monkeypatch):
+    def broken(paths):
+        raise IndexError("no such folder")
+
+    monkeypatch.setattr("ufgir.runs.token_pictures.figure_names", broken)
+    trained = find_trained({"run": str(folder)})
+    source = load_source(trained.config["dataset"], protocol="test", seed=1)
+    with pytest.warns(UfgirWarning, match="could not be drawn .IndexError: no such folder"):
+        assert draw_tokens(tmp_path / "tokens", trained.config, source, trained.build(), 1.0) == []
+
+
 def test_a_file_a_folder_and_a_pattern(draw, images, tmp_path):
     code, said, _ = draw(f"images={images / 'kind_0' / 'test_1.png'}", "out=one")
     assert code == 0 and said.strip().splitlines()[-1] == "figures: one" and names(tmp_path / "one") == ["test_1.png"]

@@ -24,14 +24,14 @@ def test_a_real_run(trained):
 
 
 def test_other_folders_are_named(copy_run, tmp_path):
-    copy_run("a/good", {})
+    copy_run("a/good-0123456789", {})
     copy_run("b/failed", {"status": "failed"})
     (copy_run("c/unfinished", {}) / "results.json").unlink()
-    copy_run("d/again", {})
+    copy_run("d/moved-0123456789", {"config.dataset.root": "/of/another/machine"})
     collected = read_folders(tmp_path / "outputs")
-    assert collected.runs["run"].tolist() == ["a/good"]
+    assert collected.runs["run"].tolist() == ["a/good-0123456789"] and collected.runs["variant"].tolist() == [""]
     assert collected.skipped == [
-        "b/failed: failed", "c/unfinished: unfinished", "d/again: the same cell, settings and seed as another run",
+        "b/failed: failed", "c/unfinished: unfinished", "d/moved-0123456789: the same run as a/good-0123456789",
     ]  # fmt: skip
 
 
@@ -40,6 +40,48 @@ def test_runs_of_other_settings_are_no_seeds_of_a_cell(copy_run, tmp_path):
         copy_run(f"run{number}", {"config.optim.lr": rate, "seed": number, "config.output_root": f"elsewhere{number}"})
     variants = read_folders(tmp_path / "outputs").runs["variant"].tolist()
     assert variants == ["optim.lr=0.0001", "optim.lr=0.0001", "optim.lr=0.0005"]
+
+
+def test_models_of_one_name_are_no_seeds_of_a_cell(copy_run, tmp_path):
+    sizes = {"plain": {}, "same": {"depth": 12}, "deep": {"depth": 24}, "wide": {"embed_dim": 128, "mlp_ratio": 2.0}}
+    for number, (name, own) in enumerate(sizes.items()):
+        changes = {f"config.backbone.kwargs.{key}": value for key, value in own.items()}
+        copy_run(name, {**changes, "seed": number if name == "same" else 10})
+    copy_run("rate", {"config.backbone.kwargs.depth": 24, "config.keep_rate": 0.1})
+    runs = read_folders(tmp_path / "outputs").runs.set_index("run")
+    assert runs["backbone"].unique().tolist() == ["micro"]
+    assert runs["variant"].to_dict() == {
+        "plain": "", "same": "", "deep": "backbone.kwargs.depth=24", "rate": "backbone.kwargs.depth=24",
+        "wide": "backbone.kwargs.embed_dim=128 backbone.kwargs.mlp_ratio=2.0",
+    }  # fmt: skip
+
+
+def test_a_size_that_all_runs_share_makes_no_variant(copy_run, tmp_path):
+    for seed in (1, 10):
+        copy_run(f"s{seed}", {"config.backbone.kwargs.depth": 24, "seed": seed})
+    assert read_folders(tmp_path / "outputs").runs["variant"].tolist() == ["", ""]
+
+
+def test_weights_and_data_without_a_name_go_by_that_of_their_file_or_folder(copy_run, tmp_path):
+    for seed, (name, folder) in enumerate({"theirs": None, "a": "/here", "moved": "/there", "b": "/here"}.items()):
+        file = folder and f"{folder}/{name.replace('moved', 'a')}.pth"
+        copy_run(f"weights/{name}", {"config.backbone.checkpoint": file, "seed": seed})
+    for seed, root in enumerate(("/here/one", "/there/one", "/here/two")):
+        copy_run(f"data/{seed}", {"config.dataset.root": root, "seed": seed})
+    variants = [read_folders(tmp_path / "outputs" / name).runs["variant"].tolist() for name in ("weights", "data")]
+    a, b = (f'backbone.checkpoint="{name}.pth"' for name in "ab")
+    assert variants == [[a, b, a, ""], ['dataset.root="one"', 'dataset.root="one"', 'dataset.root="two"']]
+
+
+def test_runs_that_no_setting_tells_apart_are_both_kept(copy_run, tmp_path):
+    for name, seed in (("old-0000000001", 1), ("new-0000000002", 1), ("mine", 1), ("other-0000000003", 10)):
+        copy_run(name, {"seed": seed})
+    collected = read_folders(tmp_path / "outputs")
+    assert collected.skipped == []
+    assert dict(zip(collected.runs["run"], collected.runs["variant"], strict=True)) == {
+        "old-0000000001": "run=0000000001", "new-0000000002": "run=0000000002", "mine": "run=mine",
+        "other-0000000003": "",
+    }  # fmt: skip
 
 
 def test_tome_at_the_papers_six_layers_is_keep_rate_a_quarter(copy_run, tmp_path):

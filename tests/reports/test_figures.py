@@ -7,7 +7,7 @@ from PIL import Image
 
 from ufgir.reports import figures, run_figures
 from ufgir.reports.cells import cells_of
-from ufgir.reports.drawing import over_backbones, picture
+from ufgir.reports.drawing import legend, over_backbones, panels, picture
 
 POINT = ["plugins", "keep_rate"]
 
@@ -34,6 +34,20 @@ def test_a_point_of_few_backbones_is_left_out():
 def test_backbones_with_nothing_in_common_are_told():
     points, who = over_backbones(cells(("a", "base", "0.1", 10), ("b", "base", "0.5", 20)), POINT)
     assert points["mean"].tolist() == [10, 20] and who == "2 backbones, not all at every point"
+
+
+def test_backbones_each_at_another_point_all_stay():
+    apart = cells(*(("abc"[n], plugins, f"0.{n + 1}", 10 * n) for n in range(3) for plugins in ("base", "clca")))
+    points, who = over_backbones(apart, POINT)
+    assert points["mean"].tolist() == [0, 0, 10, 10, 20, 20] and who == "3 backbones, not all at every point"
+    assert figures.accuracy_against_gmacs(apart) and figures.ablation(apart)
+    assert figures.reducers_against_gmacs(pd.concat([apart, apart.assign(reducer="tome")]))
+
+
+def test_nothing_with_a_label_has_no_legend():
+    figure, axes = panels([2.0], 1, 2.0)
+    legend(figure, axes, 1)
+    assert not figure.legends
 
 
 def test_one_backbone_keeps_its_spread():

@@ -9,7 +9,7 @@ from ufgir.cli import run_command
 from ufgir.report import report
 from ufgir.reports.cells import cells_of
 from ufgir.reports.collect_csv import read_runs
-from ufgir.reports.paper import paper_cells, paper_source
+from ufgir.reports.paper import make, paper_cells, paper_source
 from ufgir.reports.recount import recount
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "paper" / "published_runs.csv"
@@ -58,6 +58,20 @@ def test_published_means(cells):
     assert len(both) == len(ours) == len(cells)
     for name in ("n", "mean", "std"):
         pd.testing.assert_series_equal(both[name], both[f"{name}_shipped"], check_names=False, atol=1e-4)
+
+
+def test_the_file_is_made_where_it_is_said(csv_file, monkeypatch):
+    csv_file.write_text(csv_file.read_text().replace("\none,", "\ncotton80,").replace("\ntwo,", "\nsoyageing,"))
+    monkeypatch.setenv("HOME", str(csv_file.parent))
+    assert run_command(make, ["runs=~/runs.csv", "out=~/cells.csv"]) == 0
+    made = pd.read_csv(csv_file.parent / "cells.csv", comment="#")
+    assert len(made) == 7 and made["gmacs"].notna().all()
+
+
+def test_where_it_cannot_be_written_is_told_before_anything_is_counted(csv_file, monkeypatch, capsys):
+    monkeypatch.setattr("ufgir.reports.paper.recount", None)
+    assert run_command(make, [f"runs={csv_file}", f"out={csv_file.parent / 'nowhere' / 'cells.csv'}"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow

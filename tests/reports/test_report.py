@@ -108,6 +108,27 @@ def test_nothing_but_an_earlier_report_is_replaced(csv_file, tmp_path, capsys):
     assert [file.name for file in mine.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("out", [".", "..", "../inside", "tables/.."])
+def test_the_folder_that_one_is_in_is_not_replaced(out, csv_file, made, monkeypatch, capsys):
+    inside = csv_file.parent / "inside"
+    shutil.copytree(made, inside)  # an earlier report, which elsewhere would be replaced
+    monkeypatch.setattr("ufgir.report.read_runs", None)  # what comes before is before any work
+    monkeypatch.chdir(inside)
+    assert run(f"runs={csv_file}", f"out={out}") == 2
+    assert f"out={out} is the folder that you are in, or is above it" in capsys.readouterr().err
+    assert (inside / "index.html").is_file() and csv_file.is_file()
+
+
+def test_a_report_is_replaced_by_whatever_path_it_is_named(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / "report")
+    (tmp_path / "link").symlink_to("report")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report" / "stale.md").touch()
+    assert run(f"runs={made.parents[1] / 'runs.csv'}", "out=link/tables/..") == 0
+    assert not (tmp_path / "report" / "stale.md").exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link", "report"] and (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

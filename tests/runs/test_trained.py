@@ -68,10 +68,13 @@ def test_a_file_that_is_no_weights_file(copied):
     assert "its settings lack reducer, image_size" in refusal(run=copied)
     (copied / "model.pt").write_text("not weights")
     assert "cannot be read as weights" in refusal(run=copied)
+    (copied / "model.pt").write_bytes(b"")  # as a full disk leaves it when it is copied
+    message = refusal(run=copied)
+    assert "model.pt cannot be read as weights (EOFError); give a model.pt of a finished run." in message
     (copied / "model.pt").unlink()
     assert "has no model.pt: it was trained with keep=none" in refusal(run=copied)
     assert "does not exist; give a model.pt of a finished run" in refusal(checkpoint=copied / "model.pt")
-    assert "cannot be read: File name too long" in refusal(checkpoint="x" * 300)
+    assert "cannot be used: File name too long" in refusal(checkpoint="x" * 300)
 
 
 def test_weights_of_another_class_count(copied):

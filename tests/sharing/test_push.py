@@ -22,10 +22,12 @@ from ufgir.cli import run_command
 from ufgir.config import compose_run, resolve, slug
 from ufgir.config.retyped import words_for
 from ufgir.data.transforms import ImageTransform
-from ufgir.errors import UserError
+from ufgir.errors import RunFailed, UserError
 from ufgir.runs.build import build_data, build_model
 from ufgir.runs.repository import fetch
 from ufgir.runs.trained import find_trained
+from ufgir.sharing.card import TAGS
+from ufgir.sharing.upload import check_login
 from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
 
 
@@ -82,7 +84,7 @@ def test_a_dry_run_writes_the_very_files(run, tmp_path, capsys):
     assert (metadata["license"], metadata["library_name"], metadata["pipeline_tag"]) == (
         "mit", "ufgir", "image-classification",
     )  # fmt: skip
-    assert {"evit", "clca"} <= set(metadata["tags"]) and metadata["metrics"] == ["accuracy"]
+    assert metadata["tags"] == [*TAGS, "evit", "clca"] and metadata["metrics"] == ["accuracy"]
     (entry,) = metadata["model-index"][0]["results"]
     assert entry["metrics"][0]["value"] == 0.625
     assert "| test top-1, percent | 62.5 |" in card and 'ufgir.load("hf-hub:me/leaf")' in card
@@ -149,6 +151,14 @@ def test_mistakes(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "README.md").write_text("mine")
     assert push(f"run={run}", "repo=me/leaf", f"out={tmp_path}") == 2
     assert "has README.md already" in capsys.readouterr().err and len(list(tmp_path.iterdir())) == 1
+    assert push("repo=leaf", f"run={tmp_path}", f"out={tmp_path}") == 2  # before the run is looked for
+    error = capsys.readouterr().err
+    assert "has README.md already" in error and "repo=leaf: expected USER/NAME" in error
+    (tmp_path / "README.md").rename(tmp_path / "NOTES.md")
+    assert push(f"run={run}", "repo=me/leaf", f"out={tmp_path}") == 0, "only what would be overwritten is in the way"
+    capsys.readouterr()
+    assert push(f"run={run}", "repo=me/leaf", "out=~no-such-user") == 2
+    assert "out=~no-such-user: ~no-such-user is nobody's home folder here" in capsys.readouterr().err
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert push(f"run={run}", "repo=me/leaf") == 2
     assert "HF_HUB_OFFLINE is set, so nothing is uploaded" in capsys.readouterr().err
@@ -264,6 +274,24 @@ def test_an_upload_that_breaks_says_what_is_there(hub, run, tmp_path):
         and "me/leaf is there, without these files; the same command tries again" in done.stderr
     )
     assert hub.repositories == {"me/leaf": {}}
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (ConnectionRefusedError("refused"), "cannot be reached (RuntimeError: no answer); nothing was uploaded."),
+        (KeyError("name"), "did not take it (RuntimeError: no answer); nothing was uploaded."),
+    ],
+)
+def test_a_network_that_fails_is_told_from_what_the_hub_says(monkeypatch, cause, told):
+    class Api:
+        def whoami(self):
+            raise RuntimeError("no answer") from cause
+
+    monkeypatch.setattr("ufgir.sharing.upload.HfApi", Api)
+    with pytest.raises(RunFailed) as failed:
+        check_login()
+    assert str(failed.value) == f"the Hugging Face Hub {told}"
 
 
 def test_a_stand_in_gets_one_commit(run, monkeypatch, capsys):

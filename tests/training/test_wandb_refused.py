@@ -27,7 +27,8 @@ print("auto:", run_command(train, words), flush=True)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("API key must have 40+ signs.", "does not take this run (API key must have 40+ signs.). Check the API key"),
+        ("API key must have 40+ signs.", "does not take this run (API key must have 40+ signs). Check the API key"),
+        ("", "does not take this run (CommError). Check the API key"),
         ("Timed out while retrying\nConsider", "cannot be reached (Timed out while retrying). Check the network"),
     ],
 )

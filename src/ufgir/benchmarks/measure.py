@@ -1,5 +1,6 @@
 """One row of the benchmark: a model in one mode, against timm's own and against explicit attention."""
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -14,7 +15,16 @@ from ufgir.benchmarks.timing import interleaved, median_interval
 from ufgir.config.machine import uses_cuda
 from ufgir.cost import count_macs, example_image
 
-KEYS = ("backbone", "reducer", "keep_rate", "plugins", "image_size", "batch_size", "mode", "precision", "compiled")
+KEYS = (
+    "backbone", "reducer", "keep_rate", "plugins", "image_size", "batch_size", "mode", "precision", "compiled", "words",
+)  # fmt: skip
+TOLD = (
+    "backbone", "reducer", "keep_rate", "plugins", "image_size", "optim.batch_size", "trainer.precision",
+    "trainer.compile",
+)  # fmt: skip  # words that have a column of their own
+OUTSIDE = (
+    "dataset", "data_root", "protocol", "augment", "logger", "callbacks", "keep", "output_root",
+)  # fmt: skip  # settings of data and files, of which no step knows
 
 
 def measure(
@@ -74,8 +84,31 @@ def identity(job: Mapping[str, str], config: Mapping[str, Any], mode: str) -> di
         mode,
         config["trainer"]["precision"],
         config["trainer"]["compile"],
+        other_words(job, config),
     )
     return dict(zip(KEYS, values, strict=True))
+
+
+def other_words(job: Mapping[str, str], config: Mapping[str, Any]) -> str:
+    """Those words of a job that change a model or its step and have no column: without them two models look alike.
+
+    They are the same in whatever order and spelling they were typed, alone or among several values.
+    """
+    return " ".join(
+        f"{name}={_in_force(name, typed, config)}"
+        for name, typed in sorted(job.items())
+        if name not in TOLD and name.partition(".")[0] not in OUTSIDE
+    )
+
+
+def _in_force(name: str, typed: str, config: Mapping[str, Any]) -> str:
+    """The value of a setting; what was typed of a whole group, or of a name that the configuration knows otherwise."""
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value is None or isinstance(value, Mapping):
+        return typed
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from ufgir.benchmarks.measure import KEYS
 from ufgir.errors import RunFailed
 
 
-def best_of(processes: int, words: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the models, each from the process in which its speed-up was highest, and rows of the loaders.
+def best_of(processes: int, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of the models, each from the process in which its speed-up was highest.
 
     Raises:
         RunFailed: one of the processes failed.
@@ -32,9 +32,8 @@ def best_of(processes: int, words: Sequence[str]) -> tuple[list[dict[str, Any]],
             content = json.loads((Path(folder) / "benchmark.json").read_text())
         for row in content["models"]:
             found.setdefault(tuple(row[key] for key in KEYS), []).append(row)
-    best = [
+    return [
         max(rows, key=lambda row: row["speedup"])
         | {"of_processes": " ".join(f"{row['speedup']:.3f}" for row in rows)}
         for rows in found.values()
     ]
-    return best, content["loaders"]

@@ -29,10 +29,10 @@ def read(file: Path) -> pd.DataFrame:
         UserError: it is none.
     """
     try:
-        frame = pd.read_csv(file)
+        frame = pd.read_csv(file, dtype={"words": str}).fillna({"words": ""})  # a row may have no words
     except (OSError, ValueError) as error:
         raise UserError(f"compare={file} cannot be read: {error}") from error
-    if absent := [name for name in (*KEYS, "ms", "speedup") if name not in frame]:
+    if absent := [name for name in (*KEYS, "ms", "speedup") if name not in (*frame, "words")]:
         raise UserError(f"compare={file} is no benchmark.csv of this command: it lacks {', '.join(absent)}.")
     return frame
 
@@ -41,7 +41,8 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     """What is worth reading of the rows; words that all share are in the title."""
     frame = pd.DataFrame(rows)
     names = [name for name in KEYS if frame[name].nunique() > 1] or ["reducer"]
-    shared = [f"{name}={frame[name][0]}" for name in KEYS if name not in names]
+    told = {name: f"{name}={frame[name][0]}" for name in KEYS} | {"words": frame["words"][0]}
+    shared = [text for name, text in told.items() if name not in names and text]
     texts = frame[names].astype(str)
     texts["GMACs"] = frame["gmacs"].map("{:.2f}".format)
     texts["images/s"] = frame["images_per_second"].map("{:.1f}".format)
@@ -77,12 +78,14 @@ def loader_table(loaders: Sequence[dict[str, Any]]) -> Table:
 def changes(rows: Sequence[dict[str, Any]], earlier: pd.DataFrame) -> list[str]:
     """A sentence for each row that an earlier benchmark has too: slower, faster or the same, by its speed-up.
 
-    Speed-ups over the unreduced model are compared, not times: machine and load may have changed.
+    Speed-ups over the unreduced model are compared, not times: machine and load may have changed. A benchmark from
+    before rows had `words` is matched by the other columns.
     """
     lines = []
     frame = pd.DataFrame(rows)
-    merged = frame.astype({name: str for name in KEYS}).merge(
-        earlier.astype({name: str for name in KEYS}), on=list(KEYS), suffixes=("", "_before")
+    keys = [name for name in KEYS if name in earlier]
+    merged = frame.astype(dict.fromkeys(keys, str)).merge(
+        earlier.astype(dict.fromkeys(keys, str)), on=keys, suffixes=("", "_before")
     )
     for row in merged.to_dict("records"):
         change = row["speedup"] / row["speedup_before"]
@@ -90,7 +93,7 @@ def changes(rows: Sequence[dict[str, Any]], earlier: pd.DataFrame) -> list[str]:
         verdict = "as before"
         if apart:
             verdict = "SLOWER" if change < 1 else "faster"
-        name = " ".join(str(row[key]) for key in KEYS[:7])
+        name = " ".join(str(row[key]) for key in (*KEYS[:7], "words")).rstrip()
         lines.append(f"{verdict:9} {name}: × unreduced {row['speedup_before']:.2f} -> {row['speedup']:.2f}")
     return lines or ["compare: no row of the earlier benchmark is among these."]
 

@@ -70,6 +70,11 @@ CUDA = [
 TARGETS = {"cpu": CPU, "cuda": CUDA}
 
 
+def is_measurable(name: str) -> bool:
+    """Whether this machine has the device that the targets `name` are about."""
+    return name == "cpu" or torch.cuda.is_available()
+
+
 def measure_targets(name: str, words: Sequence[str], processes: int) -> dict[Target, dict[str, Any]]:
     """The row behind each target; nothing on a machine without the device that they are about.
 
@@ -78,7 +83,7 @@ def measure_targets(name: str, words: Sequence[str], processes: int) -> dict[Tar
         words: further words of the benchmark, for all measurements.
         processes: how many repeat each measurement.
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    if not is_measurable(name):
         print("targets=cuda: this machine has no CUDA device; nothing is measured.", file=sys.stderr)
         return {}
     asked: dict[tuple[tuple[str, ...], str], list[Target]] = {}  # several targets may be read off one measurement
@@ -86,7 +91,7 @@ def measure_targets(name: str, words: Sequence[str], processes: int) -> dict[Tar
         asked.setdefault((target.words, target.mode), []).append(target)
     found: dict[Target, dict[str, Any]] = {}
     for (chosen, mode), targets in asked.items():
-        (row,), _ = best_of(processes, [*chosen, *words, f"mode={mode}"])
+        (row,) = best_of(processes, [*chosen, *words, f"mode={mode}"])
         for target in targets:
             print(f"{target.name}: {target.figure} {figure_of(row, target.figure)[1]}", file=sys.stderr, flush=True)
             found[target] = row

@@ -17,6 +17,7 @@ from ufgir.config.base import SEPARATE, Base, assembled, composed_whole
 from ufgir.config.checks import check
 from ufgir.config.messages import Faults
 from ufgir.config.overrides import choice_fault, is_choice, meant_by, setting_fault
+from ufgir.errors import first_line
 from ufgir.resources import conf_dir, search_path
 
 DATA = (
@@ -104,7 +105,7 @@ def _try(
     try:
         return function(overrides), None
     except FAILURES as error:
-        return None, f"{str(error).strip().splitlines()[0].rstrip('.')}."
+        return None, f"{first_line(error)}."
 
 
 def _choose(choices: Iterable[Override]) -> Base:

@@ -49,4 +49,4 @@ def sound_jobs(words: Sequence[str]) -> Iterator[tuple[dict[str, str], dict[str,
     if faults:
         raise UserError(*faults)
     for job, config in jobs.items():
-        yield dict(word.split("=", 1) for word in job), config
+        yield dict(word.partition("=")[::2] for word in job), config

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import lcm
-from pathlib import Path
 
 from ufgir.config.messages import listed, typed
 from ufgir.config.rules import choices
 from ufgir.config.settings import default_resize, keep_rate_of, schedule_epochs
 from ufgir.errors import UserError
+from ufgir.files import typed_path
 from ufgir.models.backbones import facts_of, has_other_sizes, official_file
 from ufgir.models.options import reducer_options
 
@@ -38,10 +38,11 @@ def _backbone_exists(config: dict) -> Iterator[str]:
 def _weights_exist(config: dict) -> Iterator[str]:
     backbone = config["backbone"]
     if (file := backbone["checkpoint"]) is not None:
-        path = Path(file).expanduser().absolute()
-        if not path.is_file():
+        path, misread = typed_path("backbone.checkpoint", file)
+        yield from misread
+        if not misread and not path.is_file():
             yield (
-                f"{typed('backbone.checkpoint', file)}: there is no such file; looked at {path}. "
+                f"{typed('backbone.checkpoint', file)}: there is no such file; looked at {path.absolute()}. "
                 "Give a file with weights of this backbone, or backbone.checkpoint=null."
             )
     elif not backbone["pretrained"]:
@@ -153,6 +154,10 @@ def _resize_holds_crop(config: dict) -> Iterator[str]:
         )
 
 
+def _output_can_be_looked_for(config: dict) -> Iterator[str]:
+    yield from typed_path("output_root", config["output_root"])[1]
+
+
 SCHEDULE = ("optim.warmup_epochs", "optim.cooldown_epochs", "trainer.max_epochs", "dataset.epochs")
 
 RELATIONS = (
@@ -168,4 +173,5 @@ RELATIONS = (
     Relation(("optim.batch_size", "plugins"), _batch_norm_sees_two_images),
     Relation(SCHEDULE, _schedule_has_room),
     Relation(("dataset.resize", "image_size"), _resize_holds_crop),
+    Relation(("output_root",), _output_can_be_looked_for),
 )

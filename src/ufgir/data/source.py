@@ -13,7 +13,7 @@ from ufgir.data.guidance import how_to_get
 from ufgir.data.table_checks import table_faults
 from ufgir.data.tables import Tables, num_classes, read_class_names, read_tables
 from ufgir.errors import UserError
-from ufgir.files import saving
+from ufgir.files import saving, typed_path
 
 PROTOCOLS = {"test": ("train_val", "test"), "val": ("train", "val")}  # protocol → tables trained and tested on
 
@@ -95,7 +95,9 @@ def collect(dataset: dict, *, protocol: str, seed: int) -> tuple[Source | None, 
     root = dataset["root"]
     if root is None:
         return None, [f"dataset.root is missing. {how_to_get(dataset)}"]
-    folder = Path(root).expanduser()
+    folder, misread = typed_path("dataset.root", root)
+    if misread:
+        return None, misread
     if folder.exists() and not folder.is_dir():
         return None, [f"dataset.root={root} is a file, not a folder. {how_to_get(dataset)}"]
     if not folder.exists() and dataset["format"] != "leaves":
@@ -122,7 +124,10 @@ def _from_csv(dataset: dict, root: Path, protocol: str) -> tuple[Source | None, 
 
 
 def _image_root(dataset: dict, root: Path) -> tuple[Path, list[str]]:
-    path = root / Path(dataset["images"]).expanduser()
+    images, misread = typed_path("dataset.images", dataset["images"])
+    if misread:
+        return root, misread
+    path = root / images
     return path, [] if path.is_dir() else [f"dataset.images={dataset['images']}: the image folder {path} is missing"]
 
 

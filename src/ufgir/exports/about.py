@@ -7,6 +7,7 @@ from ufgir.runs.trained import Trained
 from ufgir.training.checkpoint import weights_digest
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+PREPROCESSING = "preprocessing.json"  # the file for it, beside the model's
 
 
 def preprocessing(trained: Trained) -> dict[str, Any]:

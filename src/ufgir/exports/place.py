@@ -2,13 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ufgir.errors import UserError
-from ufgir.files import saving
+from ufgir.files import folder_faults, saving
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,18 @@ class Place:
     """The folder of an export.
 
     Attributes:
-        folder: it need not exist.
-        name: of the model's file in it.
+        folder: it need not exist, nor those above it.
+        names: of the files that go there, as far as they are known before the work.
         replaces: whether files of an earlier export in it give way; those of a folder that the user named do not.
     """
 
     folder: Path
-    name: str
+    names: Sequence[str]
     replaces: bool
+
+    def faults(self) -> list[str]:
+        """Why nothing can be written there, found out before a model is read, built and written."""
+        return folder_faults("out", self.folder, deep=True) or self._taken(self.names)
 
     @contextmanager
     def filled(self) -> Iterator[Path]:
@@ -35,35 +39,21 @@ class Place:
         temporary = None
         try:
             with saving("out", self.folder):
-                parent = next(parent for parent in self.folder.absolute().parents if parent.is_dir())
-                temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
+                # In the folder itself if that exists: the one around it may be closed, or on another disk.
+                above = self.folder.absolute()
+                there = next(folder for folder in (above, *above.parents) if folder.is_dir())
+                temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=there))
                 yield temporary
-                if taken := [name for name in self._names(temporary) if (self.folder / name).exists()]:
-                    if not self.replaces:
-                        raise UserError(f"out={self.folder} has {', '.join(taken)} already; give another out=.")
+                names = sorted(file.name for file in temporary.iterdir())
+                if taken := self._taken(names):  # since the work began
+                    raise UserError(*taken)
                 self.folder.mkdir(parents=True, exist_ok=True)
-                for name in self._names(temporary):
+                for name in names:
                     (temporary / name).replace(self.folder / name)
         finally:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
 
-    @staticmethod
-    def _names(folder: Path) -> list[str]:
-        return sorted(file.name for file in folder.iterdir())
-
-
-def place_of(out: str | None, default: Path, name: str) -> Place:
-    """The place that a user's `out` means: a folder, or a file that has the suffix of `name`.
-
-    Args:
-        out: what was typed; None: nothing.
-        default: folder without it.
-        name: of the model's file where the user gives none.
-    """
-    if out is None:
-        return Place(default, name, replaces=True)
-    path = Path(out).expanduser()
-    if path.suffix == Path(name).suffix:
-        return Place(path.parent, path.name, replaces=False)
-    return Place(path, name, replaces=False)
+    def _taken(self, names: Sequence[str]) -> list[str]:
+        taken = [] if self.replaces else [name for name in names if (self.folder / name).exists()]
+        return [f"out={self.folder} has {', '.join(taken)} already; give another out=."] if taken else []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ufgir.errors import RunFailed
-from ufgir.exports.about import INPUT, OUTPUT, preprocessing
+from ufgir.exports.about import INPUT, OUTPUT, PREPROCESSING, preprocessing
 from ufgir.exports.comparison import compare, require
 from ufgir.exports.graph import cannot, quiet_export, trace_graph
 from ufgir.exports.job import Job, write_json
@@ -41,7 +41,7 @@ def write_onnx(job: Job, file: Path) -> list[str]:
     comparison = compare(job.model, _session(file), job.examples)
     require(comparison, job.tolerance, f"the ONNX file of a model with reducer={job.reducer}")
     facts = {"model": file.name, **preprocessing(job.trained), "check": comparison.as_json()}
-    write_json(file.with_name("preprocessing.json"), facts)
+    write_json(file.with_name(PREPROCESSING), facts)
     file.with_name(SCRIPT.name).write_bytes(SCRIPT.read_bytes())
     return [f"onnxruntime against PyTorch on {comparison}"]
 

@@ -1,6 +1,5 @@
 """timm: the part of the weights that its own model shares with ours."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,16 @@ from ufgir.errors import RunFailed
 from ufgir.exports.about import preprocessing
 from ufgir.exports.comparison import compare, require
 from ufgir.exports.job import Job, write_json
+from ufgir.models import ReducedViT
+
+CONFIG = "config.json"  # timm's own name
 
 
 def write_timm(job: Job, file: Path) -> list[str]:
     """Write weights that timm's model of the same name loads, and how to make that model; load them into it.
 
-    Without reducer, cache and aggregation head it computes the same, which is required. Otherwise what the file lacks
-    is said.
+    Without reducer, cache and aggregation head it computes the same, within the tolerance that is accepted. Otherwise
+    what the file lacks is said, and how far its answers are from ours.
 
     Returns:
         what there is to say about it.
@@ -29,26 +31,26 @@ def write_timm(job: Job, file: Path) -> list[str]:
     """
     facts = _timm_facts(job)
     twin = _timm_model(facts)
-    weights, said = shared_part(job.model.state_dict(), twin)
+    weights, said = shared_part(job.model, twin)
     file.write_bytes(save(weights, metadata={"format": "pt"}))
-    write_json(file.with_name("config.json"), facts)
+    write_json(file.with_name(CONFIG), facts)
     try:
         loaded = _timm_model(facts, checkpoint_path=str(file)).eval()
     except RuntimeError as error:
         raise RunFailed(f"timm {timm.__version__} does not take the file; nothing was written. {error}") from error
     if facts["num_classes"]:
         comparison = compare(job.model, loaded, job.examples)
-        if not said:
-            require(comparison, 0.0, "timm's model")  # these are the same operations
+        if not job.model.reducers and job.model.cache is None:
+            require(comparison, job.tolerance, "timm's model")
         said.append(f"timm's model, which keeps all tokens, against ours on {comparison}")
     arguments = {"num_classes": facts["num_classes"], **facts["model_args"], "checkpoint_path": file.name}
     words = ", ".join([repr(facts["architecture"]), *(f"{name}={value!r}" for name, value in arguments.items())])
     return [*said, f"use: timm.create_model({words})"]
 
 
-def shared_part(ours: Mapping[str, Tensor], twin: VisionTransformer) -> tuple[dict[str, Tensor], list[str]]:
+def shared_part(model: ReducedViT, twin: VisionTransformer) -> tuple[dict[str, Tensor], list[str]]:
     """The weights of timm's model, ours wherever it has them, and a sentence for each part that has no counterpart."""
-    theirs = twin.state_dict()
+    ours, theirs = model.state_dict(), twin.state_dict()
     weights = {name: ours.get(name, value).contiguous() for name, value in theirs.items()}
     parts = {
         "cache.": "the CLR tokens of the cross-layer cache",
@@ -58,6 +60,11 @@ def shared_part(ours: Mapping[str, Tensor], twin: VisionTransformer) -> tuple[di
     left_out = [name for name in ours if name not in theirs]
     counts = {part: sum(name.startswith(part) for name in left_out) for part in parts}
     said = [f"not in the file: {parts[part]} ({part}*, {count} tensors)" for part, count in counts.items() if count]
+    # Most reducers, and a cache of mean tokens alone, have no weights that would tell of them.
+    if model.reducers:
+        said.append("the reducer is left out: timm keeps every token")
+    if model.cache is not None:
+        said.append("the cross-layer cache is left out: timm's blocks see no tokens of earlier ones")
     if new := [name for name in theirs if name not in ours]:
         said.append(f"untrained in the file, since our head does without: {', '.join(new)}")
     return weights, said

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ufgir.exports.about import preprocessing
+from ufgir.exports.about import PREPROCESSING, preprocessing
 from ufgir.exports.comparison import compare, require
 from ufgir.exports.graph import quiet_export, trace_graph
 from ufgir.exports.job import Job, write_json
@@ -27,7 +27,7 @@ def write_torchexport(job: Job, file: Path) -> list[str]:
     comparison = compare(job.model, loaded, job.examples)
     require(comparison, job.tolerance, f"the graph of a model with reducer={job.reducer}")
     facts = {"model": file.name, **preprocessing(job.trained), "check": comparison.as_json()}
-    write_json(file.with_name("preprocessing.json"), facts)
+    write_json(file.with_name(PREPROCESSING), facts)
     return [
         f"the file loaded back on {comparison}",
         f'use: torch.export.load("{file.name}").module()(images), images as preprocessing.json says',

@@ -85,7 +85,7 @@ def describe(name: str, kwargs: Mapping | None = None) -> BackboneFacts:
 
 def facts_of(backbone: Mapping[str, Any]) -> BackboneFacts:
     """As `describe`, of the node `backbone` of a configuration; every backbone once, for the thousands of a grid."""
-    return _described(backbone["name"], json.dumps(backbone["kwargs"], sort_keys=True))
+    return _described(backbone["name"], json.dumps(backbone["kwargs"]))
 
 
 @memoize

@@ -11,6 +11,7 @@ from ufgir.config.messages import did_you_mean, nearest
 from ufgir.data.folder import natural
 from ufgir.data.images import image_endings
 from ufgir.data.wording import reason
+from ufgir.files import typed_path
 from ufgir.photos.skipped import Skipped
 
 Item = TypeVar("Item")
@@ -53,10 +54,13 @@ def find_images(given: Sequence[str]) -> tuple[Found, list[str]]:
         return Found(), [f"images= is missing. {REMEDY}"]
     found, faults = Found(), []
     for text in given:
-        path = Path(text).expanduser()
+        path, misread = typed_path("images", text)
+        if misread:
+            faults += misread
+            continue
         if text and path.is_dir():
             part = _below(path)
-            faults += _folder_faults(text, part)
+            faults += _folder_faults(text, path, part)
         else:
             part = Found([path] if path.is_file() else _matches(path))
             faults += [] if part.images else [_not_there(text, path)]
@@ -91,10 +95,10 @@ def _below(given: Path) -> Found:
     return found
 
 
-def _folder_faults(text: str, found: Found) -> list[str]:
+def _folder_faults(text: str, folder: Path, found: Found) -> list[str]:
     if found.images:
         return []
-    if found.closed and found.closed[0][0] == Path(text).expanduser():
+    if found.closed and found.closed[0][0] == folder:
         return [f"images={text} cannot be read: {found.closed[0][1]}."]
     usual = ", ".join(ending for ending in (".jpg", ".png", ".tif", ".bmp", ".webp") if ending in image_endings())
     return [f"images={text} holds no images, in subfolders neither; looked for {usual} and the like."]

@@ -49,6 +49,7 @@ class DyViT(Reducer):
         weights = weights.unsqueeze(-1)
         # With no token left the reference divides by 0; otherwise the sum is at least 1.
         mean = (shared * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp(min=1) + 1e-6
+        mean = mean.to(shared.dtype)  # a policy that was drawn is float32, and a model in half precision is not
         return self.out_conv(torch.cat((local, mean.expand_as(shared)), dim=-1)).log_softmax(dim=-1)
 
     def _hide(self, tokens: Tokens, scores: Tensor) -> Tokens:

@@ -42,11 +42,13 @@ class ToMe(Reducer):
         wanted = [max(1, stage.aim(index)) for index in stages]
         if min(stage.keep_rates) >= 0.5 or left[1:] == wanted:
             return None
+        # What the cache returns joins the merging: how many that is, a reducer does not know.
+        uncounted = " (without the cross-layer cache, which returns some)" if stage.cached else ""
         return (
             f"reducer=tome merges pairs, so a layer leaves at least half of the tokens: of {stage.patches} patches "
-            f"{_joined(left[1:])} are left after the reduction layers, where the keep rate asks for {_joined(wanted)}. "
-            "Merge at more layers instead: the paper's ToMe 0.25 is keep_rate=0.5 reduction_layers=[2,3,5,6,8,9] "
-            "(experiment=tome_025)."
+            f"{_joined(left[1:])} are left after the reduction layers{uncounted}, where the keep rate asks for "
+            f"{_joined(wanted)}. Merge at more layers instead: the paper's ToMe 0.25 is keep_rate=0.5 "
+            "reduction_layers=[2,3,5,6,8,9] (experiment=tome_025)."
         )
 
 

@@ -36,6 +36,9 @@ def output_faults(out: Path, runs: Path) -> list[str]:
     """Why a report cannot be written to `out`: only an earlier report may be replaced."""
     if runs.is_dir() and runs.resolve().is_relative_to(out.resolve()):
         return [f"out={out} holds the runs themselves; name another folder."]
+    if Path.cwd().is_relative_to(out.resolve()):
+        return [f"out={out} is the folder that you are in, or is above it, and a report replaces its folder; name "
+                f"another one, such as out={out / 'report'}."]
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return []
     earlier = out / "index.html"
@@ -58,20 +61,21 @@ def make_report(collected: Collected, out: Path, *, source: str, with_paper: boo
         UserError, RunFailed: `out` cannot be written, see `saving`.
     """
     contents, lead = contents_of(collected, source, with_paper)
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    earlier = out.with_name(f".{out.name}.{os.getpid()}.old")
+    place = out.resolve()  # for a folder beside it: `here/..` has another name than it says
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    earlier = place.with_name(f".{place.name}.{os.getpid()}.old")
     try:
         with saving("out", out):
             for folder in ("tables", "figures"):
                 (draft / folder).mkdir(parents=True)
             write(contents, draft)
             (draft / "index.html").write_text(page(f"Report of {source}", lead, contents.sections), encoding="utf-8")
-            if out.exists():
-                out.rename(earlier)
-            draft.rename(out)
+            if place.exists():
+                place.rename(earlier)
+            draft.rename(place)
     finally:
-        if earlier.exists() and not out.exists():
-            earlier.rename(out)
+        if earlier.exists() and not place.exists():
+            earlier.rename(place)
         for folder in (draft, earlier):
             shutil.rmtree(folder, ignore_errors=True)
     return out / "index.html"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from ufgir.config.messages import did_you_mean, listed, nearest
-from ufgir.errors import UserError
+from ufgir.errors import UserError, first_line
 from ufgir.reports.collected import WHOLE, Collected, tidy
 from ufgir.reports.layout import CELL, NEEDED, rate_text
 
@@ -21,7 +21,7 @@ def read_runs(file: Path) -> Collected:
     try:
         frame = pd.read_csv(file, dtype={"keep_rate": str})
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors, as is wrong encoding
-        raise UserError(f"runs={file} cannot be read as CSV ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"runs={file} cannot be read as CSV ({first_line(error)}).") from error
     frame.columns = frame.columns.str.strip()
     if lacking := [name for name in NEEDED if name not in frame.columns]:
         hints = "".join(did_you_mean(nearest(name, set(frame.columns) - set(NEEDED))) for name in lacking)

@@ -2,22 +2,26 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ufgir.config.identity import WITHOUT_EFFECT, _plugins_word
+from ufgir.config.identity import NAMELESS, WITHOUT_EFFECT, _plugins_word
 from ufgir.errors import UserError
-from ufgir.models.backbones import config_name
+from ufgir.models.backbones import config_name, timm_name_and_kwargs
 from ufgir.reports.collected import Collected, tidy
 from ufgir.reports.gradients import read_gradients
 from ufgir.reports.layout import CELL, TOME_025_LAYERS, rate_text
 from ufgir.runs.folder import RunFolder
 
-# Settings that a cell or a column tells already, or that follow from the plug-ins' or the data set's name.
+# Settings that a cell or a column tells already, that follow from the plug-ins' or the data set's name, or that
+# `own_choices` tells in words that are the same on every machine.
 TOLD = (*WITHOUT_EFFECT, "dataset.name", "backbone.name", "backbone.kwargs", "backbone.checkpoint", "reducer.name",
         "reducer.keep_rate", "keep_rate", "image_size", "plugins.name", "seed", "augment.name")  # fmt: skip
+# What a name in a cell stands for in every cell that has it: the settings, by how they begin, and the column.
+BEHIND_NAMES = {"backbone.kwargs.": "backbone", "dataset.root": "dataset"}
 
 
 def read_folders(root: Path) -> Collected:
@@ -46,12 +50,33 @@ def read_folders(root: Path) -> Collected:
         found = f"{len(folders)} unfinished or failed runs and no other" if folders else "no run folder"
         raise UserError(f"runs={root} holds {found}: there is nothing to report. Name the folder of finished runs, "
                         "such as outputs, or a CSV file of runs.")
-    frame = tidy(pd.DataFrame(rows))
-    frame["variant"] = variants(frame, settings)
-    repeated = frame.duplicated([*CELL, "seed"])
-    skipped += [f"{name}: the same cell, settings and seed as another run" for name in frame["run"][repeated]]
-    frame = frame[~repeated].reset_index(drop=True)
+    frame, repeated = told_apart(tidy(pd.DataFrame(rows)), settings)
+    skipped += [f"{name}: the same run as {other}" for name, other in repeated.items()]
     return Collected(frame, skipped, read_gradients({name: root / name / "metrics.csv" for name in frame["run"]}))
+
+
+def told_apart(frame: pd.DataFrame, settings: list[dict[str, str]]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The runs with their variants, each run once; and those left out, each with the one that it repeats.
+
+    Runs are the same if their folders' hashes are. Two that differ in what no setting says, such as the content of
+    the tables, are variants by their hash: neither is dropped, and no mean is over both.
+    """
+    identities = frame["run"].map(identity)
+    first = frame["run"].groupby(identities).transform("first")
+    repeated = identities.duplicated()
+    left_out = dict(zip(frame["run"][repeated], first[repeated], strict=True))
+    kept = list(frame.index[~repeated])
+    frame, identities = (part.loc[kept].reset_index(drop=True) for part in (frame, identities))
+    frame["variant"] = variants(frame, [settings[row] for row in kept])
+    alike = frame.duplicated([*CELL, "seed"], keep=False)
+    frame.loc[alike, "variant"] = (frame["variant"] + " run=" + identities).str.strip()
+    return frame, left_out
+
+
+def identity(run: str) -> str:
+    """The hash in the name of a run's folder; all of the name where a user has given it another one."""
+    found = re.search(r"-([0-9a-f]{10})$", run)
+    return found[1] if found else run
 
 
 def find_folders(root: Path) -> list[Path]:
@@ -95,20 +120,42 @@ def settings_of(results: dict[str, Any]) -> dict[str, str]:
     told = tuple(f"{name}." for name in TOLD)
     if results["config"]["reducer"]["name"] == "tome":
         flat["tome.keep_rate"] = results["config"]["keep_rate"]  # 0.5 at six layers is not 0.25 at three
-    return {key: json.dumps(value, default=str) for key, value in flat.items() if not f"{key}.".startswith(told)}
+    flat = {key: value for key, value in flat.items() if not f"{key}.".startswith(told)}
+    return {key: json.dumps(value, default=str) for key, value in {**flat, **own_choices(results["config"])}.items()}
+
+
+def own_choices(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a model or data another one than its name in the cell says; empty for what the name stands for.
+
+    Sizes that are not those of the named backbone; weights and data of the user's own go by the name of their file or
+    folder, because the same ones lie elsewhere on another machine.
+    """
+    backbone, dataset = config["backbone"], config["dataset"]
+    _, usual = timm_name_and_kwargs(config_name(backbone["name"], backbone["kwargs"]))
+    sizes = {key: value for key, value in backbone["kwargs"].items() if key not in usual or usual[key] != value}
+    own = {f"backbone.kwargs.{key}": value for key, value in sizes.items()}
+    if backbone["checkpoint"]:
+        own["backbone.checkpoint"] = Path(backbone["checkpoint"]).name
+    if dataset["name"] in NAMELESS:
+        own["dataset.root"] = Path(dataset["root"]).name
+    return own
 
 
 def variants(frame: pd.DataFrame, settings: list[dict[str, str]]) -> list[str]:
     """For each run, in what its settings differ from others of its cell, so that no mean is over unlike runs.
 
+    What is behind a name differs from others of that name, so that nothing is compared across two models or two sets.
+
     Returns:
         `optim.lr=0.0005`, several joined by a space; empty for all runs of a cell that agree in everything.
     """
+    differing = [set() for _ in settings]
     names = [name for name in CELL if name != "variant"]
-    texts = [""] * len(frame)
-    for rows in frame.groupby(names).indices.values():
-        keys = sorted({key for row in rows for key in settings[row]})
-        differing = [key for key in keys if len({settings[row].get(key) for row in rows}) > 1]
-        for row in rows:
-            texts[row] = " ".join(f"{key}={settings[row].get(key, '-')}" for key in differing)
-    return texts
+    for beginning, columns in {"": names, **BEHIND_NAMES}.items():
+        for rows in frame.groupby(columns).indices.values():
+            keys = {key for row in rows for key in settings[row] if key.startswith(beginning)}
+            found = {key for key in keys if len({settings[row].get(key) for row in rows}) > 1}
+            for row in rows:
+                differing[row] |= found & settings[row].keys()
+    told = zip(differing, settings, strict=True)
+    return [" ".join(f"{key}={own[key]}" for key in sorted(keys)) for keys, own in told]

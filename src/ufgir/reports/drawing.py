@@ -77,11 +77,13 @@ def panels(heights: Sequence[float], columns: int, width: float) -> tuple[Figure
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
-    """One legend above all panels, each label once, its rows of equal length."""
+    """One legend above all panels, each label once, its rows of equal length; none where nothing has a label."""
     handles = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if not handles:
+        return
     narrow = 2 if any(len(label) > 8 for label in handles) else 3
     rows = -(-len(handles) // (narrow if columns == NARROW else 6))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=-(-len(handles) // rows))
@@ -90,17 +92,19 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
 def over_backbones(part: pd.DataFrame, point: list[str]) -> tuple[pd.DataFrame, str]:
     """Means over the backbones that have every point of a panel, so that no two points are means over different ones.
 
-    A point that fewer than half of the backbones have is left out: it would leave no backbone for the others.
+    A point that fewer than half of the backbones have is left out: it would leave no backbone for the others. Where
+    that would be all of them, as with backbones of different keep rates, they all stay.
 
     Args:
-        part: cells of a panel.
+        part: cells of a panel, at least one.
         point: columns that tell its points apart.
 
     Returns:
         `point`, `mean`, `std`, `gmacs`, in the order of GMACs; and which backbones these are.
     """
     holders = part.groupby(point)["backbone"].transform("nunique")
-    part = part[holders >= part["backbone"].nunique() / 2]
+    shared = part[holders >= part["backbone"].nunique() / 2]
+    part = shared if len(shared) else part
     present = part.groupby("backbone")[point].apply(lambda cells: len(cells.drop_duplicates()))
     complete = present[present == len(part[point].drop_duplicates())].index
     used = part[part["backbone"].isin(complete)] if len(complete) else part

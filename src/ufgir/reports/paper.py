@@ -19,7 +19,7 @@ from rich.progress import track
 from ufgir.cli import DONE, parse_words, run_command
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UserError
-from ufgir.files import written_whole
+from ufgir.files import place_faults, saving, written_whole
 from ufgir.reports.cells import cells_of
 from ufgir.reports.collect_csv import read_runs
 from ufgir.reports.recount import recount
@@ -55,15 +55,16 @@ def make(arguments: Sequence[str]) -> int:
     words, faults = parse_words(arguments, ("runs", "out"))
     if "runs" not in words:
         faults.append("runs=FILE.csv is missing: the authors' run table.")
+    out = Path(words.get("out", FILE)).expanduser()
+    faults += place_faults("out", out)
     if faults:
         raise UserError(*faults)
-    runs = read_runs(Path(words["runs"])).runs
+    runs = read_runs(Path(words["runs"]).expanduser()).runs
     cells = cells_of(runs)
     names = ["backbone", "reducer", "keep_rate", "image_size", "plugins"]
     rows = track(cells.to_dict("records"), "counting", console=Console(stderr=True))
     cells["gmacs"] = [recount(*(row[name] for name in names), classes_of(row["dataset"])) for row in rows]
-    out = Path(words.get("out", FILE))
-    with written_whole(out) as stream:
+    with saving("out", out), written_whole(out) as stream:
         stream.write(f"# {SOURCE.format(count=len(runs))}\n")
         cells[list(COLUMNS)].round({"mean": 4, "std": 4, "gmacs": 4}).to_csv(stream, index=False)
     print(f"{len(cells)} cells: {out}")

@@ -8,8 +8,8 @@ from torch import nn
 from ufgir.config import compose_run, resolve
 from ufgir.cost import count_macs
 from ufgir.errors import UserError
+from ufgir.grids.grid import TOME_QUARTER
 from ufgir.models.backbones import named_backbones, on_paper, timm_name_and_kwargs
-from ufgir.reports.layout import TOME_025_LAYERS
 from ufgir.runs.build import build_model
 
 CLASSES = 100  # of the models that are counted
@@ -27,7 +27,7 @@ def recount(backbone: str, reducer: str, keep_rate: str, image_size: int, plugin
     """
     words = [f"reducer={reducer}", f"image_size={image_size}", f"plugins={plugins}"]
     if (reducer, keep_rate) == ("tome", "0.25"):
-        words += ["keep_rate=0.5", f"reduction_layers={TOME_025_LAYERS}".replace(" ", "")]
+        words += ["keep_rate=0.5", f"reduction_layers={TOME_QUARTER}"]
     else:
         rates = keep_rate.split()
         words += [f"keep_rate={rates[0] if len(rates) == 1 else '[' + ','.join(rates) + ']'}"]

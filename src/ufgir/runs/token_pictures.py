@@ -27,10 +27,11 @@ def draw_tokens(folder: Path, config: Mapping[str, Any], source: Source, model: 
     Returns:
         The figures; none, after a warning, where drawing failed: a finished training is not to be lost for a picture.
     """
-    paths = spread(source.paths(source.test), IMAGES)
-    names = figure_names(paths)
-    drawer = Drawer(model, config, gmacs, Labels(source.class_names, source.test_classes()))
+    names: list[str] = []
     try:
+        paths = spread(source.paths(source.test), IMAGES)
+        names = figure_names(paths)
+        drawer = Drawer(model, config, gmacs, Labels(source.class_names, source.test_classes()))
         draw_files(drawer, paths, names, folder)
     except Exception as error:
         why = f"{type(error).__name__}: {error}"

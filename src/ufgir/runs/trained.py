@@ -10,6 +10,7 @@ from typing import Any
 from ufgir.config import did_you_mean, machine_faults, nearest
 from ufgir.data.wording import reason
 from ufgir.errors import UserError
+from ufgir.files import typed_path
 from ufgir.models import ReducedViT
 from ufgir.runs.build import build_model
 from ufgir.runs.folder import RunFolder
@@ -77,7 +78,9 @@ def find_trained(words: Mapping[str, str]) -> Trained:
         UserError: there are none, or they cannot be read.
     """
     words = fetched(words)
-    given = next(Path(words[word]).expanduser() for word in TRAINED_WORDS if word in words)
+    given, faults = next(typed_path(word, words[word]) for word in TRAINED_WORDS if word in words)
+    if faults:
+        raise UserError(*faults)
     folder = RunFolder(given) if "run" in words else None
     try:
         weights = given if folder is None else weights_of(folder)

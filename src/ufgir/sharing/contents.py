@@ -15,6 +15,7 @@ from ufgir.sharing.card import model_card
 from ufgir.training.checkpoint import save_weights, weights_digest
 
 CONFIG, CARD = "config.json", "README.md"
+FILES = (CARD, CONFIG, WEIGHTS)
 
 
 @dataclass(frozen=True)

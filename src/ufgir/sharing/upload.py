@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from ufgir.errors import RunFailed, UserError
+from ufgir.errors import RunFailed, UserError, behind
 from ufgir.models.weights import reason_of
 
 LOGIN = "Run `hf auth login`, or set HF_TOKEN"
@@ -60,13 +60,6 @@ def _told(error: Exception, state: str) -> Exception:
         return UserError(f"the Hugging Face Hub does not know this token; {state}. {LOGIN}.")
     if status == 403:
         return UserError(f"this login may not write there; {state}. Give repo= below your own name or organisation.")
-    if status is None and _is_of_the_network(error):
+    if status is None and any(isinstance(cause, OSError) for cause in behind(error)):  # a connection was refused
         return RunFailed(f"the Hugging Face Hub cannot be reached ({reason_of(error)}); {state}.")
     return RunFailed(f"the Hugging Face Hub did not take it ({reason_of(error)}); {state}.")
-
-
-def _is_of_the_network(error: BaseException | None) -> bool:
-    """Whether the operating system refused a connection somewhere below what the client made of it."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error is not None

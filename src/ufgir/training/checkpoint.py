@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ufgir.errors import UserError
 from ufgir.files import written_whole
+from ufgir.models.weights import reason_of
 
 FORMAT = 1  # of the weights file; raised when an older program could not read it
 
@@ -62,7 +63,8 @@ def load_weights(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not a checkpoint, or holds code
-        raise UserError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+        told = f"{path} cannot be read as weights ({reason_of(error)}); give a model.pt of a finished run."
+        raise UserError(told) from error
     has_parts = isinstance(content, dict) and {"format", "config", "class_names", "state_dict"} <= set(content)
     if not has_parts or not isinstance(content["format"], int):
         raise UserError(f"{path} is not a weights file of ufgir; give a model.pt of a finished run.")

@@ -11,7 +11,7 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from ufgir.config import axes, cell
-from ufgir.errors import UfgirWarning, UserError
+from ufgir.errors import UfgirWarning, UserError, first_line
 from ufgir.training.metrics_csv import MetricsCSV
 from ufgir.training.recorder import EPOCH_COLUMNS, STEP_COLUMNS
 
@@ -94,7 +94,7 @@ def _is_free(setting: str) -> bool:
 
 def _why_not(error: Exception) -> str:
     """Why W&B cannot be used, and what to do about it."""
-    text = str(error).strip().splitlines()[0]
+    text = first_line(error)
     server = os.environ.get("WANDB_BASE_URL", SERVER)
     if any(sign in text.lower() for sign in ("timed out", "dial tcp", "deadline exceeded")):
         return f"W&B at {server} cannot be reached ({text}). Check the network."
