@@ -142,7 +142,7 @@ def test_continuous_integration_runs_the_test_targets():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     commands = [line for line in script.read_text().splitlines() if line.startswith("make")]
-    assert commands == ["make test", "make test-slow"]
+    assert commands == ["make test", "make test-slow || make test-slow ARGS=--last-failed"]
     printed = make(ROOT, "--dry-run", "test", "test-slow").stdout
     assert re.findall("-m pytest.*", printed) == [f"{FAST_TESTS} ", '-m pytest -m "slow and not gpu" --timeout=1200 ']
 
