@@ -116,7 +116,14 @@ def test_what_differs_is_in_the_name(here):
 )
 def test_other_data_leave_the_evaluation_of_the_run_alone(tmp_path, names_data, changes, name):
     trained = {"image_size": 32, "keep_rate": 0.5, "protocol": "test", "dataset": {"name": "tiny", "root": "data"}}
+    (tmp_path / "results.json").touch()
     assert usual_place(tmp_path, trained, [trained | changes], names_data=names_data).json == tmp_path / name
+
+
+def test_weights_outside_of_a_run_are_tested_on_whatever_is_named(tmp_path):
+    trained = {"image_size": 32, "keep_rate": 0.5, "protocol": "test", "dataset": {"name": "tiny", "root": "data"}}
+    other = trained | {"dataset": {"name": "wild", "root": "elsewhere"}}
+    assert usual_place(tmp_path, trained, [other], names_data=True).json == tmp_path / "evaluation.json"
 
 
 def test_another_size_resamples_as_timm_does(here):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ufgir.files import place_faults
+from ufgir.runs.folder import RunFolder
 
 NAME = "evaluation.json"
 
@@ -48,7 +49,9 @@ def typed_place(out: str) -> tuple[Places, list[str]]:
 def usual_place(
     folder: Path, trained: Mapping[str, Any], settings: list[dict[str, Any]], *, names_data: bool = False
 ) -> Places:
-    """In `folder`: `evaluation.json`, or a name that tells how the test differs from the run's own.
+    """In `folder`: `evaluation.json`, or a name that tells how the test differs from that of the run.
+
+    Weights that lie outside of a run's folder have no test of their own from which other data would differ.
 
     Args:
         folder: where results of the weights go.
@@ -57,7 +60,9 @@ def usual_place(
         names_data: the user named a data set, which may be another one of the same kind.
     """
     size, rates = settings[0]["image_size"], [config["keep_rate"] for config in settings]
-    parts = ["evaluation", *_other_data(trained, settings[0], names_data)]
+    parts = ["evaluation"]
+    if RunFolder(folder).results.is_file():
+        parts += _other_data(trained, settings[0], names_data)
     if len(rates) > 1:
         parts.append("keep_rates")
     elif rates[0] != trained["keep_rate"]:
