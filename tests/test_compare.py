@@ -22,6 +22,11 @@ def test_the_table_has_every_combination(tmp_path, capsys):
     assert row["tokens"] == "10 7 5"
 
 
+def test_a_backbone_that_nobody_typed_has_its_name_too(capsys):
+    assert run_command(compare, ["reducer=none", "plugins=base", "image_size=32"]) == 0
+    assert capsys.readouterr().out.startswith("| tokens at 32 | deit_s M params |")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -26,6 +26,7 @@ from ufgir.config import sound_jobs
 from ufgir.cost import count_macs, example_image
 from ufgir.errors import UserError
 from ufgir.files import place_faults, saving, written_whole
+from ufgir.models.backbones import config_name
 from ufgir.runs.build import build_model
 
 OWN_WORDS = ("classes", "out")  # the others are those of training
@@ -62,7 +63,7 @@ def cost_of(job: dict[str, str], config: dict[str, Any], classes: int) -> dict[s
     reducer, rate = config["reducer"]["name"], config["keep_rate"]
     return {
         **job,
-        "backbone": job.get("backbone", config["backbone"]["name"]),
+        "backbone": job.get("backbone") or config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
         "image_size": size,
         "reducer": reducer,
         "keep_rate": rate if isinstance(rate, float) else " ".join(map(str, rate)),

@@ -14,6 +14,7 @@ from ufgir.benchmarks.contenders import EXPLICIT, OURS, UNREDUCED, contender, co
 from ufgir.benchmarks.timing import interleaved, median_interval
 from ufgir.config.machine import uses_cuda
 from ufgir.cost import count_macs, example_image
+from ufgir.models.backbones import config_name
 
 KEYS = (
     "backbone", "reducer", "keep_rate", "plugins", "image_size", "batch_size", "mode", "precision", "compiled", "words",
@@ -75,7 +76,7 @@ def identity(job: Mapping[str, str], config: Mapping[str, Any], mode: str) -> di
     """The columns that say which measurement a row is."""
     rate = config["keep_rate"]
     values = (
-        job.get("backbone", config["backbone"]["name"]),
+        job.get("backbone") or config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
         config["reducer"]["name"],
         rate if isinstance(rate, float) else " ".join(map(str, rate)),
         config["plugins"]["name"],
