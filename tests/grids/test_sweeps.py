@@ -51,6 +51,7 @@ def numbers(here: Path) -> dict[str, tuple]:
     return {name: (found["status"], found["test_loss"], found["weights_sha256"]) for name, found in results.items()}
 
 
+@pytest.mark.slow
 def test_a_grid_runs_once_and_then_only_what_is_new(here):
     planned = facts(here)
     assert (planned["runs"], planned["missing"], planned["done"]) == (4, 4, 0)

@@ -39,6 +39,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step(cwd):
     assert [row["step"] for row in steps] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "files"), [("none", set()), ("weights", {"model.pt"}), ("all", {"model.pt", "last.ckpt"})]
 )

@@ -39,6 +39,7 @@ def test_it_is_trained_tested_and_evaluated_like_any_other(here):
     assert "finished before" not in train(here).stdout, "other code is another run"
 
 
+@pytest.mark.slow
 def test_its_faults_are_told_like_any_other(here):
     refused = train(here, "reducer.stepp=3")
     assert refused.returncode == 2 and "reducer.stepp=3: there is no such setting" in refused.stderr
