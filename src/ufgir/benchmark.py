@@ -27,7 +27,7 @@ from rich.progress import track
 
 from ufgir.benchmarks import results
 from ufgir.benchmarks.contenders import MODES
-from ufgir.benchmarks.loading import measure_loaders
+from ufgir.benchmarks.loading import loaders_of, sources_of
 from ufgir.benchmarks.measure import measure
 from ufgir.benchmarks.processes import best_of
 from ufgir.benchmarks.scaling import figures
@@ -35,10 +35,8 @@ from ufgir.benchmarks.targets import TARGETS, is_measurable, measure_targets, ta
 from ufgir.cli import DONE, count_faults, run_command
 from ufgir.config import jobs_of, machine_faults, sound_jobs
 from ufgir.config.messages import listed
-from ufgir.data import Source, collect, image_faults
 from ufgir.errors import UserError
-from ufgir.files import folder_faults
-from ufgir.runs.plan import batch_faults
+from ufgir.files import folder_faults, typed_path
 
 OWN_WORDS = {
     "mode": ",".join(MODES), "rounds": "15", "processes": "1", "threads": "", "classes": "200", "out": "benchmark",
@@ -100,9 +98,11 @@ def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             for name in NOT_WITH_TARGETS
             if name in given
         ]
-    faults += folder_faults("out", Path(own["out"]), deep=True)
+    (out, misplaced), (compare, misread) = (typed_path(name, own[name]) for name in ("out", "compare"))
+    faults += misread + (misplaced or folder_faults("out", out, deep=True))
     if faults:
         raise UserError(*faults)
+    own |= {"out": str(out), "compare": str(compare) if own["compare"] else ""}
     return own, [word for word in arguments if word.partition("=")[0] not in given]
 
 
@@ -161,44 +161,6 @@ def target_faults(name: str, words: Sequence[str]) -> list[str]:
             if is_measurable(name):
                 faults += [fault for _, config in jobs for fault in machine_faults(config)]
     return list(dict.fromkeys(faults))
-
-
-def sources_of(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]]) -> list[tuple[dict[str, Any], Source]]:
-    """The first configuration of each image size with its data set, which is there and sound.
-
-    Raises:
-        UserError: the faults of the data sets, before minutes are spent on models.
-    """
-    chosen: dict[int, dict[str, Any]] = {}
-    for _, config in jobs:
-        chosen.setdefault(config["image_size"], config)
-    sources, faults = [], []
-    for config in chosen.values():
-        source, found = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
-        faults += found
-        if source is not None:
-            faults += batch_faults(config, source)
-            sources.append((config, source))
-    if not faults:
-        faults = [text for _, source in sources if source.render is None for text in image_faults(source)]
-    if faults:
-        raise UserError(*dict.fromkeys(faults))
-    for _, source in sources:
-        source.prepare()
-    return sources
-
-
-def loaders_of(
-    sources: Sequence[tuple[dict[str, Any], Source]], rows: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The loader of each data set, beside what the unreduced model trains at its image size."""
-    found: list[dict[str, Any]] = []
-    for config, source in sources:
-        eaten = [row["unreduced_images_per_second"] for row in rows
-                 if row["mode"] == "train" and row["image_size"] == config["image_size"]]  # fmt: skip
-        for row in measure_loaders(config, source):
-            found.append({**row, "over_training": row["later_epochs"] / max(eaten) if eaten else None})
-    return found
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from ufgir.evaluation.sheet import confusion_sheet
 from ufgir.evaluation.source import find_source
 from ufgir.evaluation.tables import by_class, mix_ups, named, write_predictions
 from ufgir.evaluation.tested import Tested, tested_once
-from ufgir.files import saving, typed_path, written_whole
+from ufgir.files import saving, written_whole
 from ufgir.memory import enough_memory
 from ufgir.runs.announce import show
 from ufgir.runs.lighter import lighter_batch
@@ -53,8 +53,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     """Rebuild the model from the weights file, test it and write what came of it."""
     words, faults = parse_words(arguments, WORDS)
     faults += choice_faults(words) + count_faults(words, "batch_size")
-    _, misread = typed_path("out", words.get("out", ""))
-    places, found = typed_place(words["out"]) if "out" in words and not misread else (None, misread)
+    places, found = typed_place(words["out"]) if "out" in words else (None, [])
     if faults + found:
         raise UserError(*faults, *found)
     trained = find_trained(words)

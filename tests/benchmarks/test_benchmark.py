@@ -137,7 +137,7 @@ def test_several_sizes_are_drawn_with_their_exponents(cwd):
     ],
 )
 def test_mistakes_are_found_before_anything_is_measured(cwd, monkeypatch, words, text):
-    for name in ("measured", "best_of", "measure_targets", "measure_loaders"):
+    for name in ("measured", "best_of", "measure_targets", "loaders_of"):
         monkeypatch.setattr(f"ufgir.benchmark.{name}", lambda *_: pytest.fail("measured in spite of a mistake"))
     with pytest.raises(UserError, match=text):
         benchmark(words)

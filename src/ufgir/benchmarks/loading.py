@@ -3,14 +3,16 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ufgir.data import Source
+from ufgir.data import Source, collect, image_faults
+from ufgir.errors import UserError
 from ufgir.runs.build import build_data
+from ufgir.runs.plan import batch_faults
 
 CACHES = ("none", "ram", "disk")
 
@@ -39,6 +41,44 @@ def measure_loaders(config: Mapping[str, Any], source: Source, epochs: int = 3) 
     for row in rows:
         row["over_uncached"] = row["later_epochs"] / rows[0]["later_epochs"]
     return rows
+
+
+def sources_of(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]]) -> list[tuple[dict[str, Any], Source]]:
+    """The first configuration of each image size with its data set, which is there and sound.
+
+    Raises:
+        UserError: the faults of the data sets, before minutes are spent on models.
+    """
+    chosen: dict[int, dict[str, Any]] = {}
+    for _, config in jobs:
+        chosen.setdefault(config["image_size"], config)
+    sources, faults = [], []
+    for config in chosen.values():
+        source, found = collect(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+        faults += found
+        if source is not None:
+            faults += batch_faults(config, source)
+            sources.append((config, source))
+    if not faults:
+        faults = [text for _, source in sources if source.render is None for text in image_faults(source)]
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    for _, source in sources:
+        source.prepare()
+    return sources
+
+
+def loaders_of(
+    sources: Sequence[tuple[dict[str, Any], Source]], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The loader of each data set, beside what the unreduced model trains at its image size."""
+    found: list[dict[str, Any]] = []
+    for config, source in sources:
+        eaten = [row["unreduced_images_per_second"] for row in rows
+                 if row["mode"] == "train" and row["image_size"] == config["image_size"]]  # fmt: skip
+        for row in measure_loaders(config, source):
+            found.append({**row, "over_training": row["later_epochs"] / max(eaten) if eaten else None})
+    return found
 
 
 @contextmanager

@@ -19,8 +19,8 @@ class Target:
     Attributes:
         name: what it is about.
         words: of the benchmark command.
-        mode: `eval`, `train` or `loader`.
-        figure: a column of the benchmark; for a loader, a column of its rows with the caches.
+        mode: `eval` or `train`.
+        figure: a column of the benchmark, or `explicit_memory_saved`.
         at_least: the bound.
     """
 

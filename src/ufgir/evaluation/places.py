@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ufgir.files import place_faults
+from ufgir.files import place_faults, typed_path
 from ufgir.runs.folder import RunFolder
 
 NAME = "evaluation.json"
@@ -36,7 +36,9 @@ class Places:
 
 def typed_place(out: str) -> tuple[Places, list[str]]:
     """What `out=` names: a JSON file, or a folder for `evaluation.json`; and its faults."""
-    path = Path(out).expanduser()
+    path, faults = typed_path("out", out)
+    if faults:
+        return Places(path), faults
     if path.suffix == ".json":
         places = Places(path)
     elif path.is_dir():
