@@ -1,43 +1,48 @@
-"""The kinds of error that are shown as text, without a traceback; and what lies behind an error."""
+"""Errors that are shown as text, without a traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Faults that a user can mend, all those found, each saying what was given, what is allowed and what to do.
+    """One or several mistakes that the user can fix. The command ends with exit code 2.
 
     Args:
-        faults: one sentence or several for each fault.
+        messages: one sentence or two for each mistake: what was given, what is allowed and what to do.
     """
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__(*faults)
-        self.faults = list(faults)
+    def __init__(self, *messages: str) -> None:
+        super().__init__(*messages)
+        self.messages = list(messages)
 
     def __str__(self) -> str:
-        if len(self.faults) == 1:
-            return self.faults[0]
-        lines = [f"{len(self.faults)} faults; nothing was started."]
-        lines += [f"{number:2}. {fault}" for number, fault in enumerate(self.faults, start=1)]
-        return "\n".join(lines)
-
-
-class UfgirWarning(UserWarning):
-    """Something that works, but probably not as it was meant."""
+        if len(self.messages) == 1:
+            return self.messages[0]
+        return "\n".join([f"{len(self.messages)} errors:", *(f"  - {message}" for message in self.messages)])
 
 
 class RunFailed(Exception):
-    """A run started and could not finish; the message is its reason."""
+    """A run started and could not finish; the message is its reason. The command ends with exit code 1."""
 
 
-def behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of: torch and Lightning raise one of their own where a file or Ctrl-C failed."""
+class UfgirWarning(UserWarning):
+    """Something that works, but probably not as intended."""
+
+
+def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and its causes: torch and Lightning raise errors of their own after a failed write or Ctrl-C."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line and without a full stop; its kind where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+def summarize(error: BaseException) -> str:
+    """The type of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean 'x'?` with the closest choice, or an empty string."""
+    close = get_close_matches(str(word), list(choices), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""

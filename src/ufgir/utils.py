@@ -1,0 +1,59 @@
+"""Files, paths and names that several packages need."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import platformdirs
+
+from ufgir.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def project_dir(name: str) -> Path:
+    """The folder `conf` or `sweeps`: of the checkout or, in an installed wheel, its copy inside the package."""
+    checkout = PACKAGE.parents[1] / name
+    return checkout if PACKAGE.parent.name == "src" and checkout.is_dir() else PACKAGE / name
+
+
+def cache_dir() -> Path:
+    """`$UFGIR_CACHE`, or the user's cache folder. It need not exist and may be deleted between runs."""
+    chosen = os.environ.get("UFGIR_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("ufgir")
+
+
+def expand_path(key: str, text: str | os.PathLike) -> Path:
+    """The path of an argument, with `~` replaced by the home folder. It need not exist.
+
+    Raises:
+        UserError: the home folder is unknown, or the path cannot be looked up.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(f"{key}={text}: not a usable path ({error}).") from None
+    return path
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
+    """A stream to a temporary file that replaces `path` at the end; readers see the old content or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key for names with numbers: `leaf2` before `leaf10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name) if part]
