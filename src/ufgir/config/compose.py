@@ -1,145 +1,169 @@
-"""From the words of a command line to a composed, checked config."""
+"""Compose configurations with Hydra, outside of `hydra.main` too, and show its errors to users."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
-from functools import reduce
-from operator import getitem
-from typing import TypeVar
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ufgir.config.arguments import read_arguments
-from ufgir.config.base import SEPARATE, Base, assembled, composed_whole
-from ufgir.config.checks import check
-from ufgir.config.messages import Faults
-from ufgir.config.overrides import choice_fault, is_choice, meant_by, setting_fault
-from ufgir.errors import first_line
-from ufgir.resources import conf_dir, search_path
+from ufgir.config.schema import RunConfig
+from ufgir.errors import UserError, did_you_mean, exception_chain
+from ufgir.utils import project_dir
 
-DATA = (
-    "dataset.name", "dataset.format", "dataset.root", "dataset.images", "dataset.expected", "dataset.render",
-    "dataset.val_fraction", "dataset.test_fraction", "seed", "protocol", "optim.batch_size",
-)  # fmt: skip  # what the checks of the data read
-FAILURES = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)  # of composing
+# Groups whose files settle their own node. A grid composes each of their choices once.
+GROUPS = (
+    "dataset", "backbone", "reducer", "plugins", "augment", "optim", "schedule", "callbacks", "trainer", "logger",
+    "debug", "experiment", "sweep",
+)  # fmt: skip
+SEARCH_PATH = "hydra.searchpath="
 
 
-Composed = TypeVar("Composed")
-
-
-def compose_run(overrides: Sequence[str]) -> tuple[dict | None, list[str]]:
-    """Compose the config of one run and find all its faults. No data are read and nothing is written.
+def load_config(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> RunConfig:
+    """The checked configuration of a command line.
 
     Args:
-        overrides: words of the command line such as `keep_rate=0.1`, without the options of the program.
+        overrides: such as `keep_rate=0.1`.
+        config_dirs: further folders with config groups, searched after ours.
 
-    Returns:
-        the config as plain Python, its interpolations resolved, and a sentence or two for each fault. If there are
-        faults, the config is what remains without the overrides involved: sound, and good for finding the faults of its
-        data, but not the run that was meant. It is None if the faults leave open which data those are.
+    Raises:
+        UserError: with all errors that were found.
     """
-    faults = Faults()
-    typed = read_arguments(overrides, faults)
-    config = _compose_existing(typed, faults)
-    if config is not None:
-        check(config, faults)
-    if faults.texts:
-        in_doubt = faults.touch(*DATA) or faults.involve(*DATA)
-        config = None if in_doubt else _compose_sound(typed, faults)
-    return config, faults.texts
+    return RunConfig.load(compose(overrides, config_dirs))
 
 
-def _compose_existing(typed: Iterable[Override], faults: Faults) -> dict | None:
-    """The config of those overrides whose names exist. The choices come first: they decide which settings there are."""
-    choices = [override for override in typed if is_choice(override)]
-    settings = [override for override in typed if not is_choice(override)]
-    choices = _without_faults(choices, faults, choice_fault)
-    base = _composed(_choose, choices, faults)
-    if base is None:
-        return None
-    settings = _without_faults(settings, faults, lambda setting: setting_fault(setting, base.plain))
-    return _composed(lambda settings: _set(base, settings), settings, faults)
+def compose(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """The composed configuration of a command line as plain values, not checked yet. The same as plain Hydra's.
+
+    Choices from groups are composed once and put together afterwards, which makes planning thousands of runs fast.
+
+    Raises:
+        UserError: Hydra's errors, in a sentence.
+    """
+    search = tuple(o for o in overrides if o.startswith(SEARCH_PATH))
+    overrides = without_plus(o for o in overrides if not o.startswith(("hydra.", "hydra/")))
+    if config_dirs:
+        given = ",".join(f"file://{Path(folder).absolute()}" for folder in config_dirs)
+        search = (*search, f"{SEARCH_PATH}[{given}]")
+    with hydra_errors():
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
+            raise UserError(f"{swept[0]}: expected one value. Add --multirun to start a run for each value.")
+        choices = tuple(o.input_line for o in parsed if o.key_or_group in GROUPS)
+        values = tuple(o.input_line for o in parsed if o.key_or_group not in GROUPS)
+        config = _assembled(choices, search)
+        if any(not _sets_plain_value(o, config) for o in parsed if o.key_or_group not in GROUPS):
+            return to_plain(_composed((*choices, *values), search))
+        config = deepcopy(config)
+        for override in parsed:
+            if override.key_or_group not in GROUPS:
+                OmegaConf.update(config, override.key_or_group, override.value())
+        return to_plain(config)
 
 
-def _compose_sound(typed: Iterable[Override], faults: Faults) -> dict | None:
-    """The config of those overrides that had no part in a fault, if that is sound."""
-    config = _compose_existing([override for override in typed if not faults.involve(override.key_or_group)], Faults())
-    check(config, remaining := Faults())
-    return None if remaining.texts else config
+def without_plus(overrides: Iterable[str]) -> list[str]:
+    """`+experiment=a` as `experiment=a`: both are usual, and Hydra takes only the one that the defaults list implies."""
+    return [o[1:] if o.startswith(("+experiment=", "+debug=", "+sweep=")) else o for o in overrides]
 
 
-def _without_faults(
-    overrides: Iterable[Override], faults: Faults, fault_of: Callable[[Override], str | None]
-) -> list[Override]:
-    """The overrides without a fault; the faults of the others are noted."""
-    sound = []
-    for override in overrides:
-        if text := fault_of(override):
-            key = override.key_or_group
-            faults.add(f"{override.input_line}: {text}", key, *meant_by(key))
-        else:
-            sound.append(override)
-    return sound
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, interpolations resolved, without Hydra's own node."""
+    with hydra_errors():
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    values.pop("hydra", None)
+    return {key: value for key, value in values.items() if key not in ("experiment", "debug", "sweep")}
 
 
-def _composed(
-    function: Callable[[list[Override]], Composed], overrides: list[Override], faults: Faults
-) -> Composed | None:
-    """What `function` makes of those overrides with which it does not fail, or None if it fails with these too."""
-    config, failure = _try(function, overrides)
-    if failure:
-        overrides = _without_faults(overrides, faults, lambda override: _try(function, [override])[1])
-        config, failure = _try(function, overrides)
-    if failure:
-        faults.add(f"the config cannot be composed: {failure}", *DATA)
+def _sets_plain_value(override: Any, config: DictConfig) -> bool:
+    """Whether an override replaces a value that exists; whatever else Hydra offers is left to Hydra."""
+    is_change = override.is_force_add() or not (override.is_add() or override.is_delete())
+    exists = OmegaConf.select(config, override.key_or_group, default=_NOTHING) is not _NOTHING
+    return is_change and override.package is None and exists and not isinstance(override.value(), dict)
+
+
+_NOTHING = object()
+
+
+@cache
+def _composed(overrides: tuple[str, ...], search: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
+        return hydra_compose("train", [*overrides, *search])
+
+
+@cache
+def _assembled(choices: tuple[str, ...], search: tuple[str, ...]) -> DictConfig:
+    """The configuration of choices: each composed by itself, unless one of them reaches beyond its own group."""
+    base = _composed((), search)
+    config = deepcopy(base)
+    for choice in choices:
+        group, _, name = choice.partition("=")
+        alone = _composed((choice,), search)
+        if not group.isidentifier() or any(alone.get(key) != base.get(key) for key in {*alone, *base} if key != group):
+            return _composed(choices, search)
+        config[group] = alone[group] if group in alone else None
     return config
 
 
-def _try(
-    function: Callable[[list[Override]], Composed], overrides: list[Override]
-) -> tuple[Composed | None, str | None]:
-    """What `function` makes of overrides, or why it fails, in one line."""
+@contextmanager
+def hydra_errors() -> Iterator[None]:
+    """Errors of composing as a UserError with the closest name.
+
+    Raises:
+        UserError: instead of an error of Hydra, OmegaConf or YAML.
+    """
     try:
-        return function(overrides), None
-    except FAILURES as error:
-        return None, f"{first_line(error)}."
+        yield
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(describe_hydra_error(error)) from error
 
 
-def _choose(choices: Iterable[Override]) -> Base:
-    """The config of choices from groups."""
-    choices = list(choices)
-    lines = tuple(choice.input_line for choice in choices)
-    reach_beyond = any(choice.key_or_group not in SEPARATE or choice.is_delete() for choice in choices)
-    return (composed_whole if reach_beyond else assembled)(conf_dir(), (*lines, *search_path()))
+def describe_hydra_error(error: Exception) -> str:
+    """An error of Hydra in one or two sentences, with the closest name that exists."""
+    text = " ".join(line.strip() for cause in [error] for line in str(cause).splitlines() if line.strip())
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None and "In '" in text:
+        text = f"{text} {str(error.__cause__).splitlines()[0]}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        key = match[1]
+        return f"{key}: there is no such setting.{did_you_mean(key, _known_keys())} To add a new key, write +{key}=VALUE."
+    if match := re.search(r"In '[^']*': Could not find '(\S+)/([^/']+)'", text):
+        group, name = match[1], match[2]
+        available = _choices(str(error), group)
+        options = f" Available: {', '.join(available)}." if available else ""
+        return f"{group}={name}: there is no such file in the group.{did_you_mean(name, available)}{options}"
+    if match := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{match[1]}: missing. Give {match[1]}=VALUE."
+    return text
 
 
-def _set(base: Base, settings: Iterable[Override]) -> dict:
-    """The resolved config of a base and of settings whose names are known to exist, or may be added."""
-    settings = list(settings)
-    if all(_stands_alone(override, base) for override in settings):
-        config = deepcopy(base.resolved)
-        for override in settings:
-            *parents, name = override.key_or_group.split(".")
-            reduce(getitem, parents, config)[name] = override.value()
-        return config
-    config = deepcopy(base.config)
-    OmegaConf.set_struct(config, False)
-    for override in settings:
-        key = override.key_or_group
-        if override.is_delete():
-            parent, _, name = key.rpartition(".")
-            del OmegaConf.select(config, parent)[name]
-        else:
-            OmegaConf.update(config, key, override.value())
-    return OmegaConf.to_container(config, resolve=True)
+def _choices(text: str, group: str) -> list[str]:
+    listed = text.partition("Available options")[2].splitlines()[1:]
+    found = [line.strip() for line in listed if line.startswith("\t")]
+    return found or sorted(file.stem for file in (project_dir("conf") / group).glob("*.yaml"))
 
 
-def _stands_alone(override: Override, base: Base) -> bool:
-    """Whether a setting may be replaced once interpolations are resolved: none of them reads it, and it has none."""
-    key, value = override.key_or_group, override.value()
-    if override.is_delete() or isinstance(value, dict) or "${" in str(value) or key not in base.leaves:
-        return False
-    return not any(key == read or key.startswith(f"{read}.") for read in base.read)
+def _known_keys() -> list[str]:
+    """Dotted names of the default configuration, and the groups."""
+    config = to_plain(_composed((), ()))
+    names = list(GROUPS)
+
+    def walk(node: dict, prefix: str) -> None:
+        for name, value in node.items():
+            names.append(f"{prefix}{name}")
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{name}.")
+
+    walk(config, "")
+    return [*names, *{name.rpartition(".")[2] for name in names}]
+
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, so that commands can show them in one way

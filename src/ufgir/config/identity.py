@@ -1,152 +1,171 @@
-"""Which run it is: a readable slug and a hash of everything that can change its numbers."""
+"""Which run it is: a readable name and a hash of everything that can change its numbers."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ufgir.models.backbones import config_name
+from ufgir.config.parts import source_digest, targets
+from ufgir.config.schema import RunConfig
+from ufgir.utils import expand_path
 
 WITHOUT_EFFECT = (
-    "data_root", "output_root", "keep", "logger", "callbacks",
-    "dataset.root", "dataset.images", "dataset.cache", "dataset.num_workers",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
-    "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
+    "data_root", "output_root", "keep", "logger",
+    "dataset.name", "dataset.epochs", "dataset.pretrained", "dataset.root", "dataset.images", "dataset.expected",
+    "dataset.cache", "dataset.num_workers", "dataset.val_fraction", "dataset.test_fraction", "dataset.progress",
+    "backbone.checkpoint", "reducer.name", "reducer.keep_rate", "plugins.name",
+    "trainer.accelerator", "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
     "trainer.gradient_checkpointing",
-)  # fmt: skip  # settings that do not change the numbers
-TOLD_ELSEWHERE = (
-    "dataset.epochs", "dataset.pretrained",  # by trainer.max_epochs and backbone.pretrained
-    "dataset.expected", "dataset.val_fraction", "dataset.test_fraction",  # by the tables
-    "backbone.checkpoint",  # by its content
-    "reducer.keep_rate",  # by keep_rate
-    "plugins.name", "augment.name",  # by their settings
-)  # fmt: skip
-NAMELESS = ("csv", "folder")  # data sets of the user's own
+)  # fmt: skip  # settings that change no number, or that are hashed by what they stand for: tables, weights, keep_rate
+RECIPE = ("dataset.name", "dataset.epochs", "dataset.pretrained")
+OBSERVERS = ("ufgir.inference.token_maps.TokenPictures", "ufgir.training.callbacks.Throughput")  # change no number
 PAPER_LAYERS = [3, 6, 9]
 
 
-def slug(config: dict) -> str:
-    """Readable name of a run, safe as a file name: `leaves-deit_s-evit-0.1-clca-224-s1`.
+@dataclass(frozen=True)
+class RunIdentity:
+    """The name of a run and its parts.
 
-    Args:
-        config: resolved settings.
+    Attributes:
+        slug: readable, safe as a file name: `leaves-deit_s-evit-0.1-clca-224-s1`.
+        hash: ten hexadecimal digits.
     """
-    layers = config["reduction_layers"]
+
+    slug: str
+    hash: str
+
+    @classmethod
+    def of(cls, config: RunConfig, tables_digest: str) -> "RunIdentity":
+        """The identity of a run.
+
+        Args:
+            config: its configuration.
+            tables_digest: of the split tables that are trained and tested on.
+        """
+        return cls(slug(config), run_hash(config, tables_digest))
+
+    @property
+    def name(self) -> str:
+        return f"{self.slug}-{self.hash}"
+
+
+def slug(config: RunConfig) -> str:
+    """Readable name of a run."""
+    values = axes(config)
+    layers = config.reduction_layers
     parts = [
-        _safe(config["dataset"]["name"]),
-        _safe(config_name(config["backbone"]["name"], config["backbone"]["kwargs"])),
-        config["reducer"]["name"],
-        _joined(config["keep_rate"]),
+        _safe(values["dataset"]),
+        _safe(values["backbone"]),
+        _safe(values["reducer"]),
+        str(values["keep_rate"]).rstrip("0").rstrip(".") if isinstance(values["keep_rate"], float) else values["keep_rate"],
         "" if layers == PAPER_LAYERS else f"at_{_joined(layers)}",
-        _plugins_word(config["plugins"]),
-        str(config["image_size"]),
-        "" if config["protocol"] == "test" else config["protocol"],
-        f"s{config['seed']}",
+        _safe(values["plugins"]),
+        str(config.image_size),
+        "" if config.protocol == "test" else config.protocol,
+        "" if config.fold is None else f"fold{config.fold}of{config.folds}",
+        f"s{config.seed}",
     ]
     return "-".join(filter(None, parts))[:200]
 
 
-def axes(config: dict) -> dict[str, Any]:
-    """What runs are compared by, each as the plain word or number that was typed.
+def axes(config: RunConfig) -> dict[str, Any]:
+    """What runs are compared by, each as the word or number that was typed."""
+    from ufgir.models.backbones import backbone_label
 
-    Args:
-        config: resolved settings.
-    """
-    return {
-        "dataset": config["dataset"]["name"],
-        "backbone": config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
-        "reducer": config["reducer"]["name"],
-        "keep_rate": _joined(rate) if isinstance(rate := config["keep_rate"], list) else rate,
-        "plugins": _plugins_word(config["plugins"]),
-        "image_size": config["image_size"],
-        "lr": config["optim"]["lr"],
-        "seed": config["seed"],
-        "protocol": config["protocol"],
+    rate = config.keep_rate
+    values = {
+        "dataset": config.dataset.name,
+        "backbone": backbone_label(config.backbone.name, config.backbone.kwargs),
+        "reducer": config.reducer.name,
+        "keep_rate": _joined(rate) if isinstance(rate, list) else rate,
+        "plugins": plugins_label(config),
+        "image_size": config.image_size,
+        "lr": config.optim.get("lr"),
+        "seed": config.seed,
+        "protocol": config.protocol,
     }
+    return values if config.fold is None else {**values, "fold": config.fold, "folds": config.folds}
 
 
-def cell(config: dict) -> str:
-    """Name of what the seeds of a run have in common, to average over: the slug and six digits, both without the seed.
-
-    Runs of one cell on machines that keep their data in different places have the same name; data and weights that
-    have no name but that of their folder or file go by it.
-
-    Args:
-        config: resolved settings.
-    """
-    dataset, checkpoint = config["dataset"], config["backbone"]["checkpoint"]
-    data = Path(dataset["root"]).name if dataset["name"] in NAMELESS else ""
-    digits = run_hash({**config, "seed": None}, data, Path(checkpoint).name if checkpoint else None)[:6]
-    seed = f"-s{config['seed']}"
-    return f"{slug(config).removesuffix(seed)[:100]}-{digits}"
+def plugins_label(config: RunConfig) -> str:
+    """The plug-ins in force, whatever file they were set from: base, cla, clc, clca, ifa, clc-ifa or clc-HEAD."""
+    head = config.plugins.head
+    name = head.get("name") or str(head.get("_target_", "")).rpartition(".")[2]
+    cached = config.plugins.cache is not None
+    return {"linear": "clc" if cached else "base", "cla": "clca" if cached else "cla"}.get(
+        name, f"clc-{name}" if cached else name
+    )
 
 
-def run_hash(
-    config: dict, tables_digest: str, checkpoint_digest: str | None = None, code_digest: str | None = None
-) -> str:
+def cell(config: RunConfig) -> str:
+    """Name of what the seeds and folds of a run have in common, to average over: the slug without them, six digits."""
+    dataset = config.dataset
+    root = Path(str(dataset.arguments().get("root") or "")).name if dataset.name in ("csv", "folder") else ""
+    fields = {**_hashed(config), "seed": None, "fold": None, "tables": f"{dataset.name}/{root}"}
+    common = slug(config).removesuffix(f"-s{config.seed}")
+    common = common if config.fold is None else common.removesuffix(f"-fold{config.fold}of{config.folds}")
+    return f"{common[:100]}-{_digest(fields)[:6]}"
+
+
+def run_hash(config: RunConfig, tables_digest: str) -> str:
     """Ten hexadecimal digits that change with anything that can change the numbers of a run.
 
-    Every setting enters but those listed above, so that a new one cannot be forgotten.
-
-    Args:
-        config: resolved settings.
-        tables_digest: of the split tables, see `tables_digest`.
-        checkpoint_digest: of the content of `backbone.checkpoint`, see `file_digest`; None without one.
-        code_digest: of the file of a reducer that is not this package's; None for one that is.
+    Every setting enters but those listed above, so that a new one cannot be forgotten. Paths enter by the contents of
+    their files, users' own classes by their source. What was asked for is hashed, not what it becomes on a machine.
     """
-    telling = deepcopy(config)
-    for key in (*WITHOUT_EFFECT, *TOLD_ELSEWHERE):
+    return _digest({**_hashed(config), "tables": tables_digest})[:10]
+
+
+def _hashed(config: RunConfig) -> dict[str, Any]:
+    values = config.model_dump(by_alias=True)
+    values["callbacks"] = {
+        name: part for name, part in values["callbacks"].items() if part.get("_target_") not in OBSERVERS
+    }
+    ours = config.dataset.is_ours  # whose data are hashed by the contents of their tables
+    for key in WITHOUT_EFFECT:
+        if key.startswith("dataset.") and not ours and key not in RECIPE:
+            continue
         *parents, name = key.split(".")
-        node = telling
+        node = values
         for parent in parents:
             node = node[parent]
         node.pop(name, None)
-    if telling["dataset"].get("train_images") is None:
-        telling["dataset"].pop("train_images", None)  # younger than the first finished runs, which keep their hashes
-    if checkpoint_digest is not None:
-        telling["backbone"]["pretrained"] = False  # the file's weights come instead
-    everything = {"config": telling, "tables": tables_digest, "checkpoint": checkpoint_digest}
-    if code_digest is not None:
-        everything["code"] = code_digest
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:10]
+    checkpoint = config.backbone.checkpoint
+    if checkpoint is not None:
+        values["backbone"]["pretrained"] = False  # the weights of the file are used instead
+        values["checkpoint"] = file_digest(str(expand_path("backbone.checkpoint", checkpoint)))
+    sources = {target: source_digest(target) for target in targets(values)}
+    return {**values, "sources": {target: digest for target, digest in sources.items() if digest}}
 
 
-def tables_digest(tables: Mapping[str, pd.DataFrame]) -> str:
-    """64 hexadecimal digits for the contents of split tables: class ids and paths in their order, nothing else.
-
-    Args:
-        tables: split name -> frame with the columns `class_id` and `dir`.
-    """
-    digest = hashlib.sha256()
-    for split in sorted(tables):
-        rows = zip(tables[split]["class_id"], tables[split]["dir"], strict=True)
-        digest.update(json.dumps([split, [[int(class_id), path] for class_id, path in rows]]).encode())
-    return digest.hexdigest()
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(_canonical(values), sort_keys=True).encode()).hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
-    """64 hexadecimal digits for the content of a file."""
-    with Path(path).expanduser().open("rb") as file:
+def _canonical(value: Any) -> Any:
+    """Equal numbers in one form: 1 and 1.0 are the same setting."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+@cache
+def file_digest(path: str) -> str:
+    """SHA-256 of a file; a grid asks for the same file thousands of times."""
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _joined(numbers: float | list) -> str:
-    return "_".join(f"{number:g}" for number in (numbers if isinstance(numbers, list) else [numbers]))
+def _joined(numbers: list) -> str:
+    return "_".join(f"{number:g}" for number in numbers)
 
 
 def _safe(text: str) -> str:
     """At most 64 characters that every file system takes."""
-    return re.sub(r"[^A-Za-z0-9._]+", "_", text).lstrip(".")[:64]
-
-
-def _plugins_word(plugins: dict) -> str:
-    """The word of the two plug-ins in force, whichever choice they were set from."""
-    cached, head = bool(plugins["cache"]), plugins["head"]["name"]
-    if head == "cla":
-        return "clca" if cached else "cla"
-    return "-".join(filter(None, ["clc" if cached else "", "ifa" if head == "ifa" else ""])) or "base"
+    return re.sub(r"[^A-Za-z0-9._]+", "_", str(text)).lstrip(".")[:64]

@@ -1,1 +1,1 @@
-"""Training: the LightningModule, its schedule, what is recorded, and files with weights."""
+"""Training: the LightningModule, its callbacks and loggers, checkpoints, and the life of a run."""

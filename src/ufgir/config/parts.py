@@ -1,0 +1,121 @@
+"""Parts of a run that are named by `_target_`: checked before anything starts, built by Hydra, identified by source."""
+
+import hashlib
+import importlib.util
+import inspect
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+
+from ufgir.errors import did_you_mean, summarize
+
+HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+# What is not the user's own: changes of these packages are recorded as versions.
+INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")})
+
+
+def build(part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
+    """The object of a part; parts inside of it are built by Hydra.
+
+    Args:
+        part: `_target_` and its arguments.
+        args: positional arguments of the run, before those of the part. With them `_partial_` is not needed.
+        extra: arguments of the run; those that the part sets itself, or that its target does not take, are left out.
+    """
+    known = _parameters(part["_target_"])
+    own = {name: value for name, value in part.items() if name not in HYDRA_KEYS}
+    own = dict(hydra.utils.instantiate(own, _convert_="all"))
+    extra = {name: value for name, value in extra.items() if name not in own and (known is None or name in known)}
+    return hydra.utils.get_object(part["_target_"])(*args, *part.get("_args_", ()), **extra, **own)
+
+
+def check(
+    key: str, part: Mapping[str, Any], given: tuple[str, ...] = (), trial: Callable[[Mapping], str | None] | None = None
+) -> Iterator[str]:
+    """Errors of a part: its target cannot be imported, or does not take an argument.
+
+    Args:
+        key: where it stands in the configuration.
+        part: `_target_` and its arguments.
+        given: parameters that the run fills in; an argument of this name is refused.
+        trial: makes an object of it, and returns an error message for arguments that the target passes on.
+    """
+    target = part.get("_target_")
+    if not isinstance(target, str):
+        yield f"{key}: expected a mapping with _target_, the name of a class or function, such as torch.optim.SGD."
+        return
+    try:
+        hydra.utils.get_object(target)
+    except Exception as error:
+        yield f"{key}._target_={target}: cannot be imported ({summarize(error.__cause__ or error)}). Check the name and PYTHONPATH."
+        return
+    known = _parameters(target)
+    arguments = [name for name in part if name not in HYDRA_KEYS]
+    unknown = [name for name in arguments if known is not None and name not in known]
+    for name in unknown:
+        yield f"{key}.{name}={part[name]}: {target} has no argument {name}.{did_you_mean(name, known)}"
+    if trial is not None and not unknown and (message := trial(part)):
+        yield f"{key}: {message}"
+
+
+def try_optimizer(part: Mapping[str, Any]) -> str | None:
+    """Why no optimizer of this part can be made, or None. timm passes most arguments on, so names show only here."""
+    return _try_optimizer(repr(sorted(part.items())), lambda: part)
+
+
+def _try_optimizer(_: str, part: Callable[[], Mapping[str, Any]]) -> str | None:
+    import torch
+
+    try:
+        build({**part(), "fused": False} if "fused" in part() else part(), [torch.nn.Parameter(torch.zeros(1))])
+    except Exception as error:
+        return f"{part()['_target_']} refuses its arguments ({summarize(error.__cause__ or error)})."
+    return None
+
+
+@cache
+def _parameters(target: str) -> tuple[str, ...] | None:
+    """Names of the arguments that a target takes; None if it takes any."""
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters.values()
+    except (TypeError, ValueError):  # built in: no signature
+        return None
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters)
+
+
+def targets(node: Any) -> Iterator[str]:
+    """All `_target_` names in nested mappings and lists."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+@cache
+def source_digest(target: str) -> str | None:
+    """SHA-256 of the file that defines a user's own class or function; None for installed packages and ours."""
+    module = target
+    while module:
+        module = module.rpartition(".")[0]
+        try:
+            spec = importlib.util.find_spec(module) if module else None
+        except (ImportError, ValueError):
+            continue
+        if spec is not None and spec.origin and Path(spec.origin).is_file():
+            is_ours = module.partition(".")[0] == "ufgir"
+            return None if is_ours or spec.origin.startswith(INSTALLED) else _digest(spec.origin)
+    return None
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

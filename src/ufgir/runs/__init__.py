@@ -1,1 +1,0 @@
-"""Runs: their folders, and their life from a configuration to results.json."""

@@ -1,0 +1,194 @@
+"""Callbacks of a run. Each works under any Trainer of Lightning with `LitClassifier`."""
+
+import math
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch import callbacks
+from torch.nn.utils import get_total_norm
+
+from ufgir.errors import RunFailed, UserError
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, but a training that had stopped and is resumed before its test stops again at once."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class StepStats(L.Callback):
+    """Logs `lr`, `train/grad_max` and `train/grad_mean` (absolute values over all parameters) at the log interval."""
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if (trainer.global_step + 1) % trainer.log_every_n_steps:
+            return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # Lightning leaves it to the fused optimizer, which comes after this
+        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+        count = sum(gradient.numel() for gradient in gradients)
+        pl_module.log("lr", optimizer.param_groups[0]["lr"])
+        pl_module.log("train/grad_max", get_total_norm(gradients, math.inf))
+        pl_module.log("train/grad_mean", get_total_norm(gradients, 1.0) / count)
+
+
+class NonFiniteGuard(L.Callback):
+    """Ends a training whose loss is not finite, before a checkpoint can hold what came of it.
+
+    The flag stays on the device and is read at the log interval and before each checkpoint: no step waits for it.
+
+    Raises:
+        RunFailed: naming the first step with such a loss.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._first = torch.full((), -1, dtype=torch.int64, device=pl_module.device)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._step = trainer.global_step + 1
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        bad = (self._first < 0) & ~torch.isfinite(outputs["loss"].detach())
+        self._first = torch.where(bad, self._step, self._first)
+        if self._step % trainer.log_every_n_steps == 0:
+            self._read(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict) -> None:
+        self._read(trainer)
+
+    def _read(self, trainer: L.Trainer) -> None:
+        if (step := trainer.strategy.reduce(self._first, reduce_op="max").item()) >= 0:
+            raise RunFailed(
+                f"the loss was not finite at step {step} (epoch {trainer.current_epoch + 1}). Lower optim.lr, or use "
+                "trainer.precision=32-true; metrics.csv has the gradients until then."
+            )
+
+
+class EpochLine(L.Callback):
+    """Prints a line for each epoch and keeps the seconds of training, over all attempts of a run."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started: float | None = None
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def _elapsed(self) -> float:
+        return self.seconds + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seconds, self._started = self._elapsed(), None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        shown = [("loss", "train/loss", ".4f"), ("top-1", "train/top1", ".1f"), ("val loss", "val/loss", ".4f")]
+        shown += [("val top-1", "val/top1", ".1f")]
+        text = "  ".join(f"{label} {metrics[name].item():{form}}" for label, name, form in shown if name in metrics)
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  lr {lr:.2e}  {self._elapsed():.0f} s", flush=True)
+
+
+class Throughput(L.Callback):
+    """Logs `train/images_per_second` of every epoch, and measures passes over validation or test images.
+
+    Attributes:
+        images: of the last evaluation.
+        images_per_second: of it, without its first batch, which is the warm-up.
+    """
+
+    def __init__(self) -> None:
+        self.images, self.images_per_second = 0, math.nan
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start, self._trained = self._now(), 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self._trained += len(batch[0]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.log("train/images_per_second", self._trained / (self._now() - self._start))
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start, self.images, self._timed = self._now(), 0, 0
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+        self.images += len(batch[0])
+        if batch_idx == 0 and sum(batches) > 1:
+            self._start = self._now()
+        else:
+            self._timed += len(batch[0])
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.images_per_second = self._timed / (self._now() - self._start)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.validating:
+            self.on_test_start(trainer, pl_module)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if trainer.validating:
+            self.on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.validating:
+            self.on_test_end(trainer, pl_module)
+
+    @staticmethod
+    def _now() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+class KeepRateWarmup(L.Callback):
+    """Lowers the keep rate from 1 to the model's own by a cosine (EViT, Liang et al. 2022, appendix).
+
+    Args:
+        start_epoch: first epoch of the decline; every token is kept before.
+        epochs: epochs until the model's keep rate is reached.
+    """
+
+    def __init__(self, start_epoch: int = 0, epochs: int = 10) -> None:
+        self.start_epoch, self.epochs = start_epoch, epochs
+        self._rates: list[float] | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        model = pl_module.model
+        self._rates = list(model.keep_rates)
+        try:
+            model.set_keep_rate(self._rates)
+        except ValueError as error:
+            raise UserError(f"callbacks: KeepRateWarmup cannot be used with this reducer: {error}") from None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        progress = min(1.0, max(0.0, (trainer.current_epoch - self.start_epoch) / self.epochs))
+        kept = 0.5 * (1 + math.cos(math.pi * progress))  # 1 at the start, 0 at the end
+        pl_module.model.set_keep_rate([rate + (1 - rate) * kept for rate in self._rates])
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.model.set_keep_rate(self._rates)  # what is validated, saved and tested
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._rates is not None:
+            pl_module.model.set_keep_rate(self._rates)
