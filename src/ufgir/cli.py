@@ -1,107 +1,153 @@
-"""How every command begins and ends: its words, its exit codes, and no traceback for a user's mistake."""
+"""What all commands share: options, exit codes, and errors without a traceback."""
 
+import os
 import sys
+import types
+import typing
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from ufgir.config.messages import did_you_mean, listed, nearest
-from ufgir.errors import RunFailed, UfgirWarning, UserError
-from ufgir.files import refusal
-from ufgir.memory import enough_memory
+from pydantic import BaseModel, ValidationError
 
-DONE, FAILED, MISTAKE, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
+from ufgir.errors import RunFailed, UfgirWarning, UserError, did_you_mean, exception_chain
+
+DONE, FAILED, USER_ERROR, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
+COMMANDS = {
+    "train": "train, test and measure a run, or many with --multirun",
+    "evaluate": "test a trained model again, on other data or at other keep rates",
+    "predict": "classify images",
+    "visualize": "draw what becomes of the patches of an image",
+    "compare": "tokens, parameters and GMACs of models before they are trained",
+    "benchmark": "speed of models on this machine",
+    "report": "tables, figures and a page of finished runs",
+    "sweep": "plan a grid of runs, or see how far it is",
+    "prepare": "make data sets ready, or download pretrained weights",
+    "export": "write a trained model as ONNX, torch.export or timm files",
+    "authors": "read checkpoints of the paper's authors",
+    "push": "upload a trained model to the Hugging Face Hub",
+    "dashboard": "make a W&B workspace for a project",
+}
+Options = TypeVar("Options", bound=BaseModel)
 
 
 def run_command(
-    command: Callable[[Sequence[str]], int],
-    arguments: Sequence[str] | None = None,
-    usage: str | None = None,
-    after_ctrl_c: str = "nothing half-written is left; the same command starts again",
+    main: Callable[[list[str]], int | None], arguments: Sequence[str] | None = None, usage: str | None = None
 ) -> int:
-    """Run a command on its arguments (default: those of this process).
+    """Run a command.
 
     Args:
-        command: takes the arguments and returns its exit code.
-        arguments: what was typed after the command.
-        usage: what `--help` prints; without it the command has a help of its own.
-        after_ctrl_c: what is left after an interruption, and how to go on.
+        main: takes the arguments and returns the exit code, None for success.
+        arguments: of the command; those of this process by default.
+        usage: printed for `--help`; without it the command has a help of its own.
 
     Returns:
-        The exit code: the command's own, 1 for a failed run, 2 for the user's mistake, 130 after Ctrl-C.
+        The exit code: 0 done, 1 failed, 2 the user's mistake, 3 done but some inputs were skipped, 130 after Ctrl-C.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     if usage is not None and {"-h", "--help"} & set(arguments):
         print(usage.strip())
         return DONE
     warnings.simplefilter("always", UfgirWarning)
-    warnings.showwarning = partial(_show_warning, warnings.showwarning)
+    show = warnings.showwarning
+    warnings.showwarning = lambda message, category, *where: (
+        print(f"warning: {message}", file=sys.stderr)
+        if issubclass(category, UfgirWarning)
+        else show(message, category, *where)
+    )
     try:
-        with told_in_a_line():
-            return command(arguments)
+        return main(arguments) or DONE
     except UserError as error:
         print(error, file=sys.stderr)
-        return MISTAKE
+        return USER_ERROR
     except RunFailed as error:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"interrupted; {after_ctrl_c}", file=sys.stderr)
+        print("interrupted; the same command starts again, a run continues from its last whole epoch", file=sys.stderr)
         return INTERRUPTED
-
-
-@contextmanager
-def told_in_a_line() -> Iterator[None]:
-    """What any command may meet on a machine, wherever it comes up, without a traceback.
-
-    Raises:
-        RunFailed: memory or disk is full, or the system refuses a file.
-    """
-    try:
-        with enough_memory():
-            yield
-    except (UserError, RunFailed):
-        raise
-    except Exception as error:
-        refused = refusal(error)
+    except OSError as error:
+        refused = next((cause for cause in exception_chain(error) if isinstance(cause, OSError) and cause.strerror), None)
         if refused is None:
             raise
-        where = f"{refused.filename}: " if refused.filename else ""
-        raise RunFailed(f"{where}{refused.strerror}.") from error
+        print(f"failed: {refused.filename or ''}: {refused.strerror}", file=sys.stderr)
+        return FAILED
+    finally:
+        warnings.showwarning = show
 
 
-def _show_warning(show: Callable, message: Warning | str, category: type[Warning], *where: object) -> None:
-    """Our own warnings are for the user, who does not need to know the line of code."""
-    if issubclass(category, UfgirWarning):
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        show(message, category, *where)
+def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:
+    """Read `key=value` arguments into a pydantic model. A key of a list may be given several times.
 
-
-def count_faults(words: Mapping[str, str], word: str) -> list[str]:
-    """What is wrong with a word that is a number of things, if it was given."""
-    given = words.get(word, "1")
-    is_count = given.isdecimal() and int(given) > 0
-    return [] if is_count else [f"{word}={given}: expected a whole number of at least 1."]
-
-
-def parse_words(arguments: Sequence[str], allowed: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Read arguments of the form `key=value`.
-
-    Args:
-        arguments: what was typed after the command.
-        allowed: the keys that the command knows.
-
-    Returns:
-        the values by key, and a sentence for each argument that is not understood.
+    Raises:
+        UserError: an unknown key, or a value that its field does not allow; all of them together.
     """
-    words, faults = {}, []
+    values: dict[str, Any] = {}
+    errors = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if key not in allowed or not equals:
-            known = listed([f"{word}=" for word in allowed], "and")
-            faults.append(f"{argument} is not understood; the words are {known}.{did_you_mean(nearest(key, allowed))}")
+        if not equals or key not in options.model_fields:
+            known = ", ".join(f"{name}=" for name in options.model_fields)
+            errors.append(f"{argument}: expected one of {known}.{did_you_mean(key, options.model_fields)}")
+        elif _is_list(options.model_fields[key].annotation):
+            values.setdefault(key, []).append(value)
         else:
-            words[key] = value
-    return words, faults
+            values[key] = None if value == "null" else value
+    try:
+        parsed = options.model_validate(values)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            key = str(details["loc"][0]) if details["loc"] else ""
+            message = details["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+            given = f"{key}={values[key]}" if key in values and not isinstance(values[key], list) else key
+            errors.append(f"{given}: missing." if details["type"] == "missing" else f"{given}: {message}.".replace("..", "."))
+    if errors:
+        raise UserError(*errors)
+    return parsed
+
+
+def _is_list(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return any(_is_list(part) for part in typing.get_args(annotation))
+    return typing.get_origin(annotation) is list
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`ufgir COMMAND ...`, the same as `python -m ufgir.COMMAND ...`. Without a command it lists them."""
+    import runpy
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["-sc"] or (arguments and arguments[0].startswith("--shell-completion")):
+        return complete(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: ufgir COMMAND ...  (or python -m ufgir.COMMAND ...)\n")
+        print("\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
+        print("\n`ufgir COMMAND --help` tells more; tab completion: eval \"$(ufgir -sc install=bash)\"")
+        return DONE
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"{command}: expected {', '.join(COMMANDS)}.{did_you_mean(command, COMMANDS)}", file=sys.stderr)
+        return USER_ERROR
+    sys.argv = [command, *rest]
+    runpy.run_module(f"ufgir.{command}", run_name="__main__", alter_sys=True)
+    return DONE
+
+
+def complete(arguments: Sequence[str]) -> int:
+    """Tab completion in bash, zsh and fish: names of commands here, the words of `train` by Hydra."""
+    import runpy
+
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if "query" in " ".join(arguments) and not (len(words) > 2 or (len(words) == 2 and line.endswith(" "))):
+        start = words[1] if len(words) > 1 else ""
+        print("\n".join(name for name in COMMANDS if name.startswith(start)))
+        return DONE
+    if words[1:2] == ["train"]:  # Hydra completes the words of a program without sub-commands
+        removed = line.index("train") + len("train")
+        os.environ["COMP_LINE"] = f"{words[0]}{line[removed:]}"
+        point = int(os.environ.get("COMP_POINT", len(line)))
+        os.environ["COMP_POINT"] = str(point - (removed - len(words[0])))
+    sys.argv = ["ufgir", *arguments]
+    runpy.run_module("ufgir.train", run_name="__main__", alter_sys=True)
+    return DONE

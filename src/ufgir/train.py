@@ -1,4 +1,4 @@
-"""`python -m ufgir.train KEY=VALUE ...`: train, test and cost one run, or several with --multirun."""
+"""`python -m ufgir.train KEY=VALUE ...`: train, test and measure one run, or many with --multirun. A plain Hydra app."""
 
 import sys
 from collections.abc import Sequence
@@ -6,72 +6,55 @@ from collections.abc import Sequence
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ufgir.cli import DONE, FAILED, run_command, told_in_a_line
+from ufgir.cli import run_command
+from ufgir.config.compose import hydra_errors, to_plain, without_plus
+from ufgir.config.schema import RunConfig
 from ufgir.errors import RunFailed, UserError
-from ufgir.grids.grid import jobs_told
-from ufgir.grids.launch import OUTCOMES, refuse_faulty
-from ufgir.grids.survey import survey
-from ufgir.resources import conf_dir, search_path
-from ufgir.runs.lease import leased_gpu
-from ufgir.runs.plan import plan_run
-from ufgir.runs.start import GOES_ON, start_run
-
-MULTIRUN = ("-m", "--multirun")
-HYDRA_FLAGS = (
-    *MULTIRUN, "-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "--resolve", "-p", "--package",
-    "--version", "-sc", "--shell-completion",
-)  # fmt: skip
+from ufgir.utils import project_dir
 
 
-def train(words: Sequence[str]) -> int:
-    """Run what the words describe; with one of Hydra's flags the command line is Hydra's."""
-    if not any(word.split("=", 1)[0] in HYDRA_FLAGS for word in words):
-        start_run(plan_run(words))
-        return DONE
-    if set(MULTIRUN) & set(words):
-        refuse_faulty(survey(jobs_told([word for word in words if not word.startswith("-")])))
-    return train_with_hydra()
+@hydra.main(version_base="1.3", config_path=str(project_dir("conf")), config_name="train")
+def train(cfg: DictConfig) -> float:
+    """One run, wherever a launcher started it; returns the number that a sweeper maximizes."""
+    overrides = list(HydraConfig.get().overrides.task)
+    is_one_of_many = HydraConfig.get().mode is RunMode.MULTIRUN
+    try:
+        config = RunConfig.load(to_plain(cfg))
+        pin_to_this_job(overrides)
+        from ufgir.training.run import run  # torch, timm and Lightning are not needed to refuse a mistake
+
+        return run(config, overrides)
+    except (UserError, RunFailed) as error:
+        if is_one_of_many:  # a launcher keeps the errors of its jobs for later
+            print(f"failed: {' '.join(overrides)}\n{error}", file=sys.stderr, flush=True)
+        raise
 
 
-def train_with_hydra() -> int:
-    """Leave the command line to Hydra, whose sweeper and launcher may start many jobs.
+def pin_to_this_job(overrides: Sequence[str]) -> None:
+    """Let the further processes of a distributed run start this job alone.
 
-    A job that fails does not stop the others; its reason is shown at once and again in the end, and the exit code is 1.
+    Lightning starts them with the arguments of this process, which under --multirun would start the whole sweep again.
     """
-    sys.argv[1:] = for_hydra(sys.argv[1:])
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(run_job)()
-    for outcome in OUTCOMES:
-        outcome.show()
-    return FAILED if any(outcome.failed for outcome in OUTCOMES) else DONE
-
-
-def run_job(_: DictConfig) -> str | None:
-    """One job of a multirun, wherever the launcher runs it: None, or the reason why it failed."""
-    words = list(HydraConfig.get().overrides.task)
-    # From here on as if this job had been typed alone: planning composes anew, and the further processes of a
-    # distributed run, which Lightning starts with this process's words, must not run the whole sweep again.
+    config = HydraConfig.get()
+    arguments = ["--config-name", config.job.config_name]
+    for source in config.runtime.config_sources:
+        if source.provider == "command-line":
+            arguments += ["--config-dir", source.path]
+    arguments += [override for override in config.overrides.hydra if override.startswith("hydra.searchpath=")]
+    sys.argv[1:] = [*arguments, *overrides]
     GlobalHydra.instance().clear()
     HydraConfig.instance().cfg = None
-    sys.argv[1:] = words
-    try:
-        plan = plan_run(words)
-        with told_in_a_line(), leased_gpu(plan.config["trainer"]) as trainer:
-            plan.config["trainer"].update(trainer)
-            start_run(plan)
-    except (UserError, RunFailed) as error:
-        print(f"failed: {' '.join(words)}\n{error}", file=sys.stderr, flush=True)
-        return str(error)
-    return None
 
 
-def for_hydra(words: Sequence[str]) -> list[str]:
-    """The words with the user's own folders, and in an order that Hydra can read: it takes overrides in one piece."""
-    words = sorted(words, key=lambda word: word not in MULTIRUN)
-    first = next((index for index, word in enumerate(words) if "=" in word and not word.startswith("-")), len(words))
-    return [*words[:first], *search_path(with_sweeps=True), *words[first:]]
+def main(arguments: list[str]) -> None:
+    """Hand the command line to Hydra, whose errors are shown in one way."""
+    sys.argv[1:] = without_plus(arguments)
+    with hydra_errors():
+        train()
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(train, after_ctrl_c=GOES_ON))
+    sys.exit(run_command(main))

@@ -1,7 +1,4 @@
-"""A Hydra sweeper for grids that are a union of products, and for plain lists of values as anyone expects.
-
-Hydra finds it here. `hydra/sweeper=ufgir` is this project's default; a file of the group `sweep` fills in its settings.
-"""
+"""Hydra plugins: the sweeper `ufgir` for resumable grids, and the search path of the group `sweep`."""
 
 import os
 from collections.abc import Sequence
@@ -10,16 +7,22 @@ from functools import partial
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from ufgir.errors import UserError
+from ufgir.utils import project_dir
+
 
 @dataclass
 class GridSweeperConf:
-    """Settings of the node `hydra.sweeper`: those of a grid."""
+    """The node `hydra.sweeper`: a grid, which a file of the group `sweep` fills in."""
 
     _target_: str = "hydra_plugins.ufgir_sweeper.GridSweeper"
     name: str | None = None
@@ -37,10 +40,10 @@ def _gpus(share: float = 1) -> float:
 
 
 def _workers() -> int:
-    """Runs that this machine can take at a time."""
+    """Runs that this machine can take at a time: one with a GPU, else one for each two cores."""
     import torch
 
-    return torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // 2)
+    return 1 if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // 2)
 
 
 OmegaConf.register_new_resolver("ufgir_gpus", _gpus, replace=True)
@@ -48,51 +51,74 @@ OmegaConf.register_new_resolver("ufgir_workers", _workers, replace=True)
 ConfigStore.instance().store(group="hydra/sweeper", name="ufgir", node=GridSweeperConf, provider="ufgir")
 
 
-class GridSweeper(Sweeper):
-    """Expands the grid that its settings tell, narrowed by the words of the command line, and launches what is due.
+class SweepSearchPath(SearchPathPlugin):
+    """Adds `sweeps/`, which holds the group `sweep`, where the configuration is ours; other Hydra apps see nothing."""
 
-    Without a grid every combination of the words' values is launched.
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        ours = f"file://{project_dir('conf')}"
+        if any(entry.provider == "main" and entry.path == ours for entry in search_path.get_path()):
+            search_path.append("ufgir", f"file://{project_dir('sweeps')}")
+
+
+class GridSweeper(Sweeper):
+    """Expands the grid, narrowed by the command line, and launches what is due; see `ufgir.sweep.launch`.
+
+    Without a grid every combination of the values on the command line is a run.
     """
 
-    def __init__(self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool,
-                 at_once: int) -> None:  # fmt: skip
+    def __init__(
+        self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool, at_once: int
+    ) -> None:
         self.at_once = at_once
-        self.settings = {"name": name, "words": words, "union": union, "published_lr": published_lr}
+        self.grid = {"name": name, "words": words, "union": union, "published_lr": published_lr}
         self.launcher: Any = None
+        self.launcher_config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the engine ready; called by Hydra."""
+        """Called by Hydra."""
+        self.launcher_config = config.hydra.launcher
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context,
-            task_function=partial(_in_grid, self.settings["name"] or "", task_function),
+            task_function=partial(_in_grid, self.grid["name"] or "", task_function),
             config=config,
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Launch the jobs; called by Hydra with the words of the command line but its own."""
-        from ufgir.grids.grid import expand, grid_of, jobs_told
-        from ufgir.grids.launch import launch_due
+        """Called by Hydra with the overrides of the command line but its own.
 
-        words = [word for word in arguments if not word.startswith("sweep=")]
-        if self.settings["union"] is None:
-            jobs = jobs_told(words)
+        Raises:
+            UserError: errors of any run, before the first one starts.
+            RunFailed: some runs failed.
+        """
+        from ufgir.sweep.grid import Grid, jobs_of
+        from ufgir.sweep.launch import launch_due
+
+        self._refuse_shared_gpus()
+        overrides = [override for override in arguments if not override.startswith("sweep=")]
+        if self.grid["union"] is None:
+            jobs = jobs_of(overrides)
         else:
-            settings = {key: _plain(value) for key, value in self.settings.items()}
-            jobs = tuple(expand(grid_of(settings, f"sweep={self.settings['name']}"), words))
-        at_once = 1 if isinstance(self.launcher, BasicLauncher) else self.at_once
+            grid = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.grid.items()}
+            jobs = tuple(Grid.of(grid, self.grid["name"]).expand(overrides))
 
-        def launch(batch: Sequence[Sequence[str]], first: int) -> Any:
+        def launch(batch: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
             return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
 
-        launch_due(jobs, launch, at_once=at_once)
+        launch_due(jobs, launch, at_once=1 if isinstance(self.launcher, BasicLauncher) else self.at_once)
+
+    def _refuse_shared_gpus(self) -> None:
+        """joblib knows nothing of GPUs: its workers would all use the first one."""
+        if "JoblibLauncher" in str(self.launcher_config.get("_target_")) and self.launcher_config.get("n_jobs") != 1:
+            import torch
+
+            if torch.cuda.is_available():
+                raise UserError(
+                    f"hydra/launcher=joblib with hydra.launcher.n_jobs={self.launcher_config.n_jobs}: its workers would "
+                    "share one GPU. Use hydra/launcher=ray, which gives each run its own."
+                )
 
 
 def _in_grid(name: str, task: TaskFunction, config: DictConfig) -> Any:
     """A job, in an environment that tells loggers the name of its grid; workers of a cluster do not inherit ours."""
     os.environ["UFGIR_SWEEP"] = name
     return task(config)
-
-
-def _plain(value: Any) -> Any:
-    """A setting without OmegaConf's containers."""
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

@@ -29,17 +29,20 @@ GROUPS = (
 SEARCH_PATH = "hydra.searchpath="
 
 
-def load_config(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> RunConfig:
+def load_config(
+    overrides: Sequence[str], config_dirs: Sequence[str | Path] = (), *, resources: bool = True
+) -> RunConfig:
     """The checked configuration of a command line.
 
     Args:
         overrides: such as `keep_rate=0.1`.
         config_dirs: further folders with config groups, searched after ours.
+        resources: whether the weights that are asked for must be on this machine.
 
     Raises:
         UserError: with all errors that were found.
     """
-    return RunConfig.load(compose(overrides, config_dirs))
+    return RunConfig.load(compose(overrides, config_dirs), resources=resources)
 
 
 def compose(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, Any]:

@@ -177,25 +177,27 @@ class RunConfig(Node):
     logger: dict[str, Part] = {}
 
     @classmethod
-    def load(cls, values: Mapping[str, Any], *, check: bool = True) -> "RunConfig":
+    def load(cls, values: Mapping[str, Any], *, check: bool = True, resources: bool = True) -> "RunConfig":
         """The configuration of plain values, with every `null` and `auto` that does not depend on a machine filled in.
 
         Args:
             values: nested mappings, as Hydra composes them.
             check: whether values must fit together, too; off for saved configurations, which did.
+            resources: whether the weights that are asked for must be on this machine.
 
         Raises:
             UserError: all errors: of single values, and between them.
         """
         errors: list[str] = []
+        checks = (*CHECKS, *([check_resources] if resources else [])) if check else ()
         try:
             config = cls.model_validate(dict(values))
         except ValidationError as error:
             errors = [_message(details, values) for details in error.errors(include_url=False)]
-            errors += _errors_between(_Loose(values), skip_failures=True) if check else []
+            errors += _errors_between(checks, _Loose(values), skip_failures=True)
         else:
             config._fill_in()
-            errors = _errors_between(config) if check else []
+            errors = _errors_between(checks, config)
         if errors:
             raise UserError(*dict.fromkeys(errors))
         return config
@@ -293,10 +295,13 @@ def show(value: Any) -> str:
     return str(value)
 
 
-def _errors_between(config: Any, skip_failures: bool = False) -> list[str]:
+Check = Callable[[Any], Iterable[str]]
+
+
+def _errors_between(checks: Iterable[Check], config: Any, skip_failures: bool = False) -> list[str]:
     """What is wrong between values, each of them valid by itself."""
     errors: list[str] = []
-    for check in CHECKS:
+    for check in checks:
         try:
             errors += check(config)
         except UserError as error:
@@ -308,7 +313,7 @@ def _errors_between(config: Any, skip_failures: bool = False) -> list[str]:
 
 
 def _check_backbone(config: RunConfig) -> Iterator[str]:
-    from ufgir.models.backbones import describe, has_other_sizes, missing_weights
+    from ufgir.models.backbones import describe
 
     backbone, layers = config.backbone, config.reduction_layers
     info = describe(backbone.name, backbone.kwargs)
@@ -323,16 +328,6 @@ def _check_backbone(config: RunConfig) -> Iterator[str]:
         yield (
             f"reduction_layers={show(layers)}: expected ascending blocks from 0 to {info.depth - 1}, each once "
             f"({backbone.name} has {info.depth} blocks)."
-        )
-    if backbone.checkpoint is not None:
-        if not expand_path("backbone.checkpoint", backbone.checkpoint).is_file():
-            yield f"backbone.checkpoint={backbone.checkpoint}: no such file. Give a weights file of {backbone.name}."
-    elif backbone.pretrained and (reason := missing_weights(backbone.name, backbone.kwargs)):
-        yield reason
-    elif backbone.pretrained and has_other_sizes(backbone.name, backbone.kwargs):
-        yield (
-            f"backbone.kwargs={show(backbone.kwargs)}: there are no pretrained weights for these sizes. "
-            "Use backbone.pretrained=false, or leave the sizes as they are."
         )
 
 
@@ -453,7 +448,24 @@ def _check_parts(config: RunConfig) -> Iterable[str]:
             yield from parts.check(f"{group}.{name}", part)
 
 
-CHECKS: tuple[Callable[[Any], Iterable[str]], ...] = (
+def check_resources(config: RunConfig) -> Iterator[str]:
+    """What must be on this machine before a run can be identified and started: the weights of its backbone."""
+    from ufgir.models.backbones import has_other_sizes, missing_weights
+
+    backbone = config.backbone
+    if backbone.checkpoint is not None:
+        if not expand_path("backbone.checkpoint", backbone.checkpoint).is_file():
+            yield f"backbone.checkpoint={backbone.checkpoint}: no such file. Give a weights file of {backbone.name}."
+    elif backbone.pretrained and (reason := missing_weights(backbone.name, backbone.kwargs)):
+        yield reason
+    elif backbone.pretrained and has_other_sizes(backbone.name, backbone.kwargs):
+        yield (
+            f"backbone.kwargs={show(backbone.kwargs)}: there are no pretrained weights for these sizes. "
+            "Use backbone.pretrained=false, or leave the sizes as they are."
+        )
+
+
+CHECKS: tuple[Check, ...] = (
     _check_backbone, _check_model, _check_batch, _check_schedule, _check_data, _check_trainer, _check_callbacks,
     _check_parts,
 )  # fmt: skip

@@ -1,0 +1,219 @@
+"""A grid of runs: a union of products, narrowed and extended on the command line."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from ufgir.config.compose import hydra_errors
+from ufgir.config.schema import show
+from ufgir.errors import UserError, did_you_mean
+from ufgir.utils import project_dir
+
+Job = tuple[str, ...]  # the overrides of one run
+TOME_QUARTER = "[2,3,5,6,8,9]"  # layers at which ToMe with keep rate 0.5 is the paper's 0.25
+CELL = ("dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins")
+GRID_KEYS = {"name", "words", "union", "published_lr"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a file of the group `sweep` says.
+
+    Attributes:
+        name: of the file.
+        words: overrides of every run.
+        union: products, each the values of its axes: key or group -> values as they are typed.
+        published_lr: use the learning rates of the authors' run table.
+    """
+
+    name: str
+    words: Job
+    union: tuple[dict[str, tuple[str, ...]], ...] = field(repr=False)
+    published_lr: bool = False
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], name: str) -> "Grid":
+        """The grid of a file's content.
+
+        Raises:
+            UserError: it is not one.
+        """
+        union = content.get("union")
+        if not isinstance(union, list) or not union or not all(isinstance(axes, dict) and axes for axes in union):
+            raise UserError(f"sweep={name}: expected union, a list of products such as {{reducer: evit, keep_rate: [0.1, 0.5]}}.")
+        if empty := sorted({axis for axes in union for axis, values in axes.items() if values == []}):
+            raise UserError(f"sweep={name}: {', '.join(empty)} has no value. List at least one, or leave the axis out.")
+        if unknown := sorted(set(content) - GRID_KEYS):
+            raise UserError(f"sweep={name}: unknown key {', '.join(unknown)}. A grid has {', '.join(sorted(GRID_KEYS))}.")
+        products = tuple(
+            {axis: tuple(show(item) for item in (values if isinstance(values, list) else [values]))
+             for axis, values in axes.items()}
+            for axes in union
+        )  # fmt: skip
+        words = tuple(content.get("words", ()))
+        return cls(str(content.get("name", name)), words, products, bool(content.get("published_lr", False)))
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """Every axis with all its values, in the order of the file; keep rates as the paper counts them."""
+        axes: dict[str, dict[str, None]] = {}
+        for values in self.union:
+            for axis in values:
+                axes.setdefault(axis, {}).update(dict.fromkeys(values[axis]))
+        found = {axis: tuple(values) for axis, values in axes.items()}
+        if "keep_rate" in found:
+            labels = dict.fromkeys(label(job, "keep_rate") for job in self._products({}, ()))
+            found["keep_rate"] = tuple(filter(None, labels))
+        return found
+
+    def expand(self, overrides: Sequence[str] = ()) -> list[Job]:
+        """The overrides of each run, each run once.
+
+        Args:
+            overrides: of the command line. One that names an axis narrows the grid to its values; any other one is
+                added to every run, several values multiply the runs.
+
+        Raises:
+            UserError: a value that the grid does not have, or no run fits all overrides.
+        """
+        axes, narrowing, further, errors = self.axes, {}, [], []
+        for override in overrides:
+            axis = override.partition("=")[0]
+            if axis not in axes:
+                further.append(override)
+                continue
+            asked = [job[0].partition("=")[2] for job in expand_values([override])]
+            there = {_number(value) for value in axes[axis]}
+            if missing := [value for value in asked if _number(value) not in there]:
+                errors.append(f"{axis}={','.join(missing)}: sweep={self.name} has {axis}={','.join(axes[axis])}.")
+            narrowing[axis] = {_number(value) for value in asked}
+        if errors:
+            raise UserError(*errors)
+        rates = narrowing.pop("keep_rate", None)
+        jobs = self._products(narrowing, further)
+        jobs = [job for job in jobs if rates is None or _number(label(job, "keep_rate") or "") in rates]
+        if not jobs:
+            raise UserError(
+                f"sweep={self.name} {' '.join(overrides)}: no run of the grid fits all of these. "
+                f"`python -m ufgir.sweep plan sweep={self.name}` shows what there is."
+            )
+        return jobs
+
+    def _products(self, narrowing: Mapping[str, set], further: Sequence[str]) -> list[Job]:
+        """The runs of the products that have every axis that is narrowed, each run once."""
+        jobs: dict[Job, None] = {}
+        extra = list(expand_values(further)) if further else [()]
+        given = {override.partition("=")[0] for override in further}
+        for axes in self.union:
+            if not set(narrowing) <= set(axes):
+                continue
+            chosen = {
+                axis: [value for value in values if axis not in narrowing or _number(value) in narrowing[axis]]
+                for axis, values in axes.items()
+            }
+            for values in product(*chosen.values()):
+                job = (*self.words, *(f"{axis}={value}" for axis, value in zip(chosen, values, strict=True)))
+                job = tuple(override for override in job if override.partition("=")[0] not in given)
+                if self.published_lr and "optim.lr" not in given:
+                    job += _published_lr(job)
+                for more in extra:
+                    jobs[_without_rate_of_none((*job, *more))] = None
+        return list(jobs)
+
+
+def grid_names() -> list[str]:
+    """The files of the group `sweep`."""
+    return sorted(file.stem for file in (project_dir("sweeps") / "sweep").glob("*.yaml"))
+
+
+def load_grid(name: str, folders: Sequence[Path] = ()) -> Grid:
+    """The grid of `sweep/<name>.yaml`, ours or in one of `folders`.
+
+    Raises:
+        UserError: there is no such grid, or its file is not one.
+    """
+    for folder in (project_dir("sweeps"), *folders):
+        file = folder / "sweep" / f"{name}.yaml"
+        if file.is_file():
+            return Grid.of(OmegaConf.to_container(OmegaConf.load(file)), name)
+    raise UserError(f"sweep={name}: expected one of {', '.join(grid_names())}.{did_you_mean(name, grid_names())}")
+
+
+def expand_values(overrides: Sequence[str]) -> Iterator[Job]:
+    """Every combination of the values that overrides such as `seed=1,10` list.
+
+    Raises:
+        UserError: overrides that Hydra cannot read.
+    """
+    with hydra_errors():
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        values = [
+            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] if o.is_sweep_override() else [o.input_line]
+            for o in parsed
+        ]
+    return product(*values)
+
+
+def jobs_of(overrides: Sequence[str]) -> tuple[Job, ...]:
+    """The overrides of each run of a command: of a grid with `sweep=NAME`, else every combination of values.
+
+    Raises:
+        UserError: there is no such grid, or an override does not fit it.
+    """
+    names = [o.partition("=")[2] for o in overrides if o.startswith(("sweep=", "+sweep="))]
+    others = [o for o in overrides if not o.startswith(("sweep=", "+sweep=", "hydra.", "hydra/"))]
+    if not names:
+        return tuple(dict.fromkeys(expand_values(others)))
+    if len(names) > 1 or "," in names[0]:
+        raise UserError(f"sweep={','.join(names)}: expected one grid.")
+    return tuple(load_grid(names[0]).expand(others))
+
+
+def label(job: Sequence[str], axis: str) -> str | None:
+    """Value of a run on an axis, as the paper counts it: ToMe at twice the layers is its keep rate 0.25."""
+    values = dict(override.partition("=")[::2] for override in job)
+    if axis == "keep_rate" and values.get("reducer") == "none":
+        return "1.0"
+    if axis == "keep_rate" and values.get("reducer") == "tome" and values.get("reduction_layers") == TOME_QUARTER:
+        return "0.25"
+    return values.get(axis)
+
+
+def varied_axes(jobs: Sequence[Job]) -> list[str]:
+    """Keys in which runs differ, and those of the paper's grid."""
+    named = dict.fromkeys(override.partition("=")[0] for job in jobs for override in job)
+    return [axis for axis in named if axis in (*CELL, "seed") or len({label(job, axis) for job in jobs}) > 1]
+
+
+def _published_lr(job: Job) -> Job:
+    rate = _published_rates().get(tuple(_number(label(job, axis) or "") for axis in CELL))
+    return (f"optim.lr={rate}",) if rate else ()
+
+
+@cache
+def _published_rates() -> dict[tuple, str]:
+    """Learning rates of the cells that the authors did not train with 1e-4."""
+    with (project_dir("sweeps") / "published_lr.csv").open(newline="") as file:
+        return {tuple(_number(row[axis]) for axis in CELL): row["lr"] for row in csv.DictReader(file)}
+
+
+def _without_rate_of_none(job: Job) -> Job:
+    """The unreduced model has one keep rate, whatever the grid says of the others."""
+    if "reducer=none" not in job:
+        return job
+    return (*(override for override in job if not override.startswith("keep_rate=")), "keep_rate=1.0")
+
+
+def _number(value: str) -> float | str:
+    """Numbers by their value: 0.10 is 0.1."""
+    try:
+        return float(value)
+    except ValueError:
+        return value.replace(" ", "")

@@ -1,0 +1,84 @@
+"""Start the runs of a grid that are due, with whichever launcher, and account for each of them."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from ufgir.errors import RunFailed
+from ufgir.sweep.grid import Job
+from ufgir.sweep.status import MAX_ATTEMPTS, PlannedRun, plan_runs, refuse_errors
+from ufgir.training.run import print_table
+
+Launch = Callable[[Sequence[Job], int], Sequence[JobReturn]]  # overrides of jobs and index of the first -> returns
+LOST = 3  # times that a launcher may break down with a run that never started
+POLL_SECONDS = 2.0
+
+
+def launch_due(jobs: tuple[Job, ...], launch: Launch, *, at_once: int) -> None:
+    """Bring a grid to its end: skip what is finished or running elsewhere, start the rest, and sum up.
+
+    A launcher that loses a worker does not say which run killed it: joblib ends all workers together. So runs that
+    had started then are started again one at a time, and one that is killed three times alone has failed.
+
+    Args:
+        jobs: the overrides of each run.
+        launch: of the launcher.
+        at_once: jobs handed over at a time; 1 for a launcher that runs one after the other.
+
+    Raises:
+        UserError: the errors of all runs, before the first one starts.
+        RunFailed: some runs failed; the others are finished.
+    """
+    runs = plan_runs(jobs)
+    refuse_errors(runs)
+    due = [run for run in runs if run.is_due]
+    states = Counter(run.state for run in runs)
+    rows = {state: str(count) for state, count in states.items()}
+    if given_up := states["failed"] - sum(run.state == "failed" for run in due):
+        rows["given up"] = f"{given_up}, which failed {MAX_ATTEMPTS} times; start them alone to try again"
+    print_table(f"{len(runs):,} runs, {len(due):,} to start", rows)
+    reasons = _launch_all(due, launch, at_once)
+    failed = {}
+    for run in runs:
+        if run.state not in ("finished", "running"):
+            reason = reasons.get(run.overrides) or (run.reason if run.state == "failed" else "it ended without a result")
+            failed[" ".join(run.overrides)] = f"{reason} ({run.folder.path})"
+    done = sum(run.state == "finished" for run in runs)
+    print(f"\n{done} runs finished, {len(failed)} failed", file=sys.stderr)
+    if failed:
+        raise RunFailed("\n".join(f"{overrides}\n    {reason}" for overrides, reason in failed.items()))
+
+
+def _launch_all(due: Sequence[PlannedRun], launch: Launch, at_once: int) -> dict[Job, str]:
+    """Launch runs until none is left; returns the overrides of each that failed to start, with the reason."""
+    together, alone = list(due), []
+    lost: Counter[Job] = Counter()
+    reasons: dict[Job, str] = {}
+    started = 0
+    while together or alone:
+        queue, count = (together, at_once) if together else (alone, 1)
+        batch, queue[:count] = queue[:count], []
+        try:
+            returns = launch([run.overrides for run in batch], started)
+            reasons.update((run.overrides, _reason(back)) for run, back in zip(batch, returns, strict=True))
+        except Exception as error:  # launchers break down in their own ways: a killed worker, a lost cluster
+            print(f"the launcher broke down ({type(error).__name__}: {error}); starting what is left", file=sys.stderr)
+            while any(run.state == "running" for run in batch):  # some launchers go on with the other workers
+                time.sleep(POLL_SECONDS)
+            for run in (run for run in batch if run.state in ("missing", "interrupted")):
+                if run.attempts:
+                    alone.append(run)
+                elif lost[run.overrides] < LOST:
+                    lost[run.overrides] += 1
+                    together.append(run)
+        started += len(batch)
+    return reasons
+
+
+def _reason(back: JobReturn) -> str:
+    """Why a job failed; empty if it did not."""
+    return "" if back.status is JobStatus.COMPLETED else str(back._return_value)

@@ -1,0 +1,241 @@
+"""The runs of a grid, each with its configuration, its folder and how far it is. Nothing is started or written."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+
+from ufgir.config import RunConfig
+from ufgir.config.compose import load_config
+from ufgir.config.schema import check_resources
+from ufgir.data import ImageDataModule
+from ufgir.errors import UserError
+from ufgir.models.cost import estimate_cost
+from ufgir.sweep.grid import Job, label, varied_axes
+from ufgir.training.run import build_data, check_sizes, print_table, run_folder
+from ufgir.training.run_folder import RunFolder
+
+MAX_ATTEMPTS = 3  # a run that failed as often is not started again
+RECENT = 6 * 3600  # seconds over which the rate is measured
+# Costs: a training step is a forward pass and about twice as much backward. The authors' unreduced ViT-B/16 at 448 px
+# on an RTX 3090 takes 174 images/s of 78.5 GMACs in mixed precision.
+TRAINING_PASSES = 3
+MACS_PER_SECOND, PACE_SOURCE = 174 * 78.5e9, "RTX 3090, mixed precision: 13.7 TMACs/s"
+CHECKPOINT_COPIES = {"none": 0, "weights": 1, "all": 4}  # numbers kept for each parameter
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a grid.
+
+    Attributes:
+        overrides: what would be typed for it alone.
+        config: its configuration; None where the overrides are wrong.
+        folder: None where the data are missing, or the overrides are wrong.
+        data: its data module; None likewise.
+        errors: why it cannot start anywhere.
+        missing: what must be on this machine first: data, weights.
+    """
+
+    overrides: Job
+    config: RunConfig | None = None
+    folder: RunFolder | None = None
+    data: Any = None
+    errors: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """As `RunFolder.state`; a run that was killed too often has failed."""
+        if self.folder is None:
+            return "missing"
+        state = self.folder.state()
+        return "failed" if state in ("interrupted", "missing") and self.attempts >= MAX_ATTEMPTS else state
+
+    @property
+    def attempts(self) -> int:
+        return 0 if self.folder is None else self.folder.attempts()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is still to be run: not finished, not running, and not failed too often."""
+        state = self.state
+        return state in ("missing", "interrupted") or (state == "failed" and self.attempts < MAX_ATTEMPTS)
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in a line."""
+        results = None if self.folder is None else self.folder.read_results()
+        if results is None:
+            return f"its process was killed {self.attempts} times before a whole epoch; most likely memory ran out"
+        return (results.get("reason", "").strip().splitlines() or [""])[-1]
+
+
+@cache
+def plan_runs(jobs: tuple[Job, ...]) -> list[PlannedRun]:
+    """Plan every job of a grid."""
+    return [_planned(job) for job in jobs]
+
+
+def _planned(job: Job) -> PlannedRun:
+    try:
+        config = load_config(job, resources=False)
+    except UserError as error:
+        return PlannedRun(job, errors=tuple(error.messages))
+    missing = tuple(check_resources(config))
+    data = _data_of(config)
+    if isinstance(data, UserError):
+        return PlannedRun(job, config, missing=(*missing, *data.messages))
+    try:
+        check_sizes(config, data)
+    except UserError as error:
+        return PlannedRun(job, config, errors=tuple(error.messages))
+    return PlannedRun(job, config, None if missing else run_folder(config, data), data, missing=missing)
+
+
+_DATA: dict[str, Any] = {}
+
+
+def _data_of(config: RunConfig) -> Any:
+    """The data module of a run with its tables read, or the error; runs with the same tables share one."""
+    uses_seed = config.protocol == "cv" or config.dataset.arguments().get("format") == "folder"
+    key = json.dumps(
+        [config.dataset.model_dump(), config.protocol, config.fold, config.folds, config.seed if uses_seed else None]
+    )
+    if key not in _DATA:
+        try:
+            _DATA[key] = build_data(config)
+        except UserError as error:
+            _DATA[key] = error
+    return _DATA[key]
+
+
+def refuse_errors(runs: Sequence[PlannedRun]) -> None:
+    """See that every run of a grid can start, before the first one does.
+
+    Raises:
+        UserError: the errors of all of them, each once.
+    """
+    errors = dict.fromkeys(message for run in runs for message in (*run.errors, *run.missing))
+    for run in {id(run.data): run for run in runs if run.data is not None and run.is_due}.values():
+        if isinstance(run.data, ImageDataModule) and not run.errors:
+            try:
+                run.data.check_images()
+            except UserError as error:
+                errors.update(dict.fromkeys(error.messages))
+    if errors:
+        raise UserError(*errors)
+
+
+def summary(name: str, jobs: Sequence[Job], runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    """What programs are told of a grid."""
+    states = Counter(run.state for run in runs)
+    return {
+        "sweep": name,
+        "runs": len(runs),
+        "by_axis": {axis: dict(Counter(label(job, axis) or "default" for job in jobs)) for axis in varied_axes(jobs)},
+        "done": states["finished"],
+        "running": states["running"],
+        "failed": states["failed"],
+        "missing": states["missing"] + states["interrupted"],
+        "interrupted": states["interrupted"],
+        **estimate(runs),
+        "not_available": list(dict.fromkeys(text for run in runs for text in run.missing)),
+    }
+
+
+def estimate(runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    """Work, time and disk of a grid, at the pace of its finished runs or, without any, at the authors'."""
+    macs, parameters = {}, 0
+    done_macs = done_seconds = done = 0
+    for run in (run for run in runs if run.config is not None):
+        classes, trained, tested = _images(run)
+        cost = estimate_cost(run.config, classes)
+        batch = run.config.batch_size
+        steps = trained // batch * batch * run.config.trainer.max_epochs
+        macs[run.overrides] = cost.macs * (TRAINING_PASSES * steps + tested)
+        parameters += cost.parameters
+        results = run.folder.read_results() if run.folder is not None else None
+        if results and results["status"] == "finished" and results.get("train_minutes"):
+            done, done_macs = done + 1, done_macs + macs[run.overrides]
+            done_seconds += 60 * results["train_minutes"]
+    pace, source = (done_macs / done_seconds, f"{done} finished runs") if done_seconds else (MACS_PER_SECOND, PACE_SOURCE)
+    left = sum(macs.get(run.overrides, 0) for run in runs if run.is_due)
+    disk = {keep: (4 * copies * parameters + 2e5 * len(runs)) / 1e9 for keep, copies in CHECKPOINT_COPIES.items()}
+    return {
+        "gmacs": round(sum(macs.values()) / 1e9, 1),
+        "gpu_hours": round(sum(macs.values()) / pace / 3600, 2),
+        "gpu_hours_left": round(left / pace / 3600, 2),
+        "gpu_hours_from": source,
+        "disk_gb": {keep: round(size, 3) for keep, size in disk.items()},
+    }
+
+
+def _images(run: PlannedRun) -> tuple[int, int, int]:
+    """Classes, and images trained and tested on; as published while the data are not here."""
+    if isinstance(run.data, ImageDataModule):
+        splits = run.data.splits
+        held = splits.val if run.config.protocol == "val" else splits.test
+        return splits.num_classes, len(splits.train), len(held)
+    expected = run.config.dataset.arguments().get("expected")
+    if expected is None:
+        return 100, 0, 0
+    trained, tested = {"val": ("train", "val"), "holdout": ("train", "test")}.get(run.config.protocol, ("train_val", "test"))
+    return expected["classes"], expected[trained], expected[tested]
+
+
+def print_plan(facts: dict[str, Any]) -> None:
+    """Runs by axis, how far they are, and what they cost."""
+    axes = {
+        axis: ", ".join(f"{value}: {count}" for value, count in counts.items())
+        for axis, counts in facts["by_axis"].items()
+    }
+    print_table(
+        f"sweep={facts['sweep']}: {facts['runs']:,} runs",
+        {
+            **axes,
+            "state": _states(facts),
+            "work": f"{facts['gmacs'] / 1e6:,.1f} PMACs of training and testing",
+            "time": f"{facts['gpu_hours']:,.1f} GPU-hours, {facts['gpu_hours_left']:,.1f} of them left "
+            f"(from {facts['gpu_hours_from']})",
+            "disk": ", ".join(f"{size:,.1f} GB with keep={keep}" for keep, size in facts["disk_gb"].items()),
+        },
+    )
+    for text in facts["not_available"]:
+        print(f"not available here: {text}")
+    print(f"start: {facts['start']}")
+
+
+def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun], shown: int = 20) -> None:
+    """A bar, the rate and the time left, and the failures with their reasons."""
+    console = Console(highlight=False)
+    console.print(f"\n[bold]sweep={facts['sweep']}[/bold]  {facts['done']:,} of {facts['runs']:,} runs")
+    console.print(ProgressBar(total=facts["runs"], completed=facts["done"], width=min(60, console.width)))
+    since = time.time() - RECENT
+    times = sorted(run.folder.results.stat().st_mtime for run in runs if run.state == "finished")
+    times = [moment for moment in times if moment >= since]
+    rate = 3600 * (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0
+    left = facts["runs"] - facts["done"]
+    pace = f"{rate:.1f} runs an hour, {left / rate:.1f} hours left" if rate else "no run finished in the last hours"
+    print_table("", {"state": _states(facts), "rate": pace if left else "finished"})
+    for text in facts["not_available"]:
+        print(f"not available here: {text}")
+    failed = [run for run in runs if run.state == "failed"]
+    for run in failed[:shown]:
+        print(f"failed ({run.attempts} of {MAX_ATTEMPTS} attempts): {' '.join(run.overrides)}\n    {run.reason}")
+    if len(failed) > shown:
+        print(f"and {len(failed) - shown} more")
+
+
+def _states(facts: dict[str, Any]) -> str:
+    interrupted = f" ({facts['interrupted']} of them started)" if facts["interrupted"] else ""
+    return (
+        f"{facts['done']} done, {facts['running']} running, {facts['failed']} failed, "
+        f"{facts['missing']} missing{interrupted}"
+    )

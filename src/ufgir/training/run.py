@@ -1,0 +1,504 @@
+"""The life of a run: build its parts, train or continue, evaluate, and leave the results."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgressBar, WeightAveraging
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from ufgir.config import RunConfig, RunIdentity, axes, cell, parts
+from ufgir.config.schema import VALIDATED, absolute_paths, check_machine, resolved_precision, uses_cuda
+from ufgir.data import ImageDataModule, write_splits
+from ufgir.errors import RunFailed, UserError, exception_chain, summarize
+from ufgir.models import count_macs
+from ufgir.models.cost import example_image
+from ufgir.training.callbacks import EpochLine, NonFiniteGuard, StepStats, Throughput
+from ufgir.training.checkpoint import FORMAT, AtomicCheckpointIO, save_weights, steps_taken, weights_digest
+from ufgir.training.loggers import MetricsCSV, add_summary, finish_wandb
+from ufgir.training.module import LitClassifier
+from ufgir.training.run_folder import RunFolder
+
+OWN_TRAINER_KEYS = ("compile", "gradient_checkpointing", "progress", "limit_test_batches", "precision")
+OOM_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate", "alloc_failed")
+OOM_HINT = (
+    "out of memory. Lower batch_size (trainer.accumulate_grad_batches=2 keeps the images of a step), image_size or "
+    "keep_rate, or use trainer.gradient_checkpointing=true."
+)
+IGNORED_WARNINGS = (
+    ".*does not have many workers.*",  # a cached data set on few cores is faster without workers
+    ".*The number of training batches.*smaller than the logging interval.*",  # few-image data sets
+    ".*Checkpoint directory .* exists and is not empty.*",  # resuming into it is the point
+    ".*GPU available but not used.*",  # the user chose trainer=cpu
+    ".*LeafSpec.*deprecated.*",  # torch.utils._pytree, used inside Lightning
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*The `srun` command is available on your system but is not used.*",  # the same program runs on a laptop
+)
+
+
+def run(config: RunConfig, overrides: Sequence[str] = ()) -> float:
+    """Bring a run to its end: start it, continue it, or report that it is finished.
+
+    Args:
+        config: its checked configuration.
+        overrides: as typed, for results.json.
+
+    Returns:
+        `test_top1` or, for `protocol=val`, `val_top1`, in percent.
+
+    Raises:
+        UserError: the machine, the data or the weights are not what the configuration says; nothing is left behind.
+        RunFailed: the run broke down; its results.json has the reason.
+    """
+    data = build_data(config)
+    folder = run_folder(config, data)
+    if rank_zero_only.rank != 0:  # a further process of a distributed run
+        with quiet_lightning():
+            _train(folder, config, data, build_module(config, data), [])
+        return 0.0
+    if not folder.is_finished():
+        check_machine(config)
+        check_sizes(config, data)
+        data.prepare_data()
+        if isinstance(data, ImageDataModule):
+            data.check_images()
+        L.seed_everything(config.seed, verbose=False)
+        module = build_module(config, data)
+        with folder.lock():
+            if not folder.is_finished():  # another process may have finished it just now
+                folder.begin_attempt()
+                with leave_reason(folder, config, overrides), quiet_lightning():
+                    _run(folder, absolute_paths(config), data, module, overrides)
+    else:
+        print(f"{folder.name} is already finished")
+    results = folder.read_results()
+    print_results(folder.name, results)
+    print(f"results: {folder.results}", flush=True)
+    return results[config.objective]
+
+
+def run_folder(config: RunConfig, data: L.LightningDataModule) -> RunFolder:
+    """The folder of a run, named by its configuration and the contents of its tables."""
+    digest = data.splits.digest if isinstance(data, ImageDataModule) else ""
+    return RunFolder(Path(config.output_root).expanduser() / RunIdentity.of(config, digest).name)
+
+
+def build_data(config: RunConfig) -> L.LightningDataModule:
+    """The data module of a configuration. No image is opened.
+
+    Raises:
+        UserError: its arguments or tables are wrong, or it does not say how many classes there are.
+    """
+    transforms = [parts.build(part) for part in config.augment.train]
+    data = parts.build(
+        config.dataset.arguments(),
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+        protocol=config.protocol,
+        fold=config.fold,
+        folds=config.folds,
+        seed=config.seed,
+        name=config.dataset.name,
+        train_transforms=transforms,
+        progress=config.trainer.progress,
+    )
+    if not isinstance(data, ImageDataModule):
+        data.prepare_data()
+        data.setup("fit")
+    if not isinstance(getattr(data, "num_classes", None), int):
+        raise UserError(f"dataset={config.dataset.name}: its data module needs the attribute num_classes, an int.")
+    if config.augment.batch is not None:
+        data.batch_transform = parts.build(config.augment.batch, num_classes=data.num_classes)
+    return data
+
+
+def check_sizes(config: RunConfig, data: L.LightningDataModule) -> None:
+    """See that there are enough images for a batch.
+
+    Raises:
+        UserError: there are not.
+    """
+    if isinstance(data, ImageDataModule) and config.batch_size > len(data.splits.train):
+        images = len(data.splits.train)
+        raise UserError(f"batch_size={config.batch_size}: expected at most {images}, the number of training images.")
+
+
+def model_arguments(config: RunConfig, num_classes: int) -> dict[str, Any]:
+    """The arguments of `create_model` for a configuration."""
+    backbone, plugins = config.backbone, config.plugins
+    return {
+        "backbone": backbone.name,
+        "num_classes": num_classes,
+        "img_size": config.image_size,
+        "pretrained": backbone.pretrained,
+        "checkpoint": backbone.checkpoint,
+        "backbone_kwargs": dict(backbone.kwargs),
+        "reducer": {"name": config.reducer.name, **config.reducer.arguments()},
+        "keep_rate": config.keep_rate,
+        "reduction_layers": list(config.reduction_layers),
+        "cache": False if plugins.cache is None else plugins.cache.model_dump(),
+        "head": dict(plugins.head),
+    }
+
+
+def build_module(config: RunConfig, data: L.LightningDataModule) -> LitClassifier:
+    """The module of a configuration, its model started from the seed or from pretrained weights."""
+    module = LitClassifier(
+        model_arguments(config, data.num_classes),
+        optim=config.optim,
+        schedule=config.schedule,
+        label_smoothing=config.augment.label_smoothing,
+        seed=config.seed,
+        class_names=getattr(data, "class_names", None),
+    )
+    module.model.set_grad_checkpointing(config.trainer.gradient_checkpointing)
+    if config.trainer.compile:
+        module.model.compile()
+    return module
+
+
+def _run(
+    folder: RunFolder, config: RunConfig, data: L.LightningDataModule, module: LitClassifier, overrides: Sequence[str]
+) -> None:
+    """Train, evaluate and write everything that a finished run leaves."""
+    values = config.model_dump(by_alias=True)
+    folder.config.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    if isinstance(data, ImageDataModule):
+        write_splits(data.splits, folder.splits)
+    reset_peak_memory()
+    measured = measure(module.model, config.image_size)
+    print_start(folder.name, config, data, measured)
+    loggers = build_loggers(folder, config, measured)
+    try:
+        trainer, clock = _train(folder, config, data, module, loggers)
+        leave_process_group()
+        callbacks = [c for c in trainer.callbacks if not isinstance(c, Checkpoint | WeightAveraging | RichProgressBar)]
+        evaluated = evaluate(folder, config, data, module, loggers, callbacks)
+        results = {
+            "status": "finished",
+            "protocol": config.protocol,
+            "overrides": list(overrides),
+            "command": shlex.join(["python", "-m", "ufgir.train", *overrides]),
+            **evaluated,
+            "num_classes": data.num_classes,
+            **measured,
+            "train_minutes": round(clock.seconds / 60, 3),
+            "weights_sha256": weights_digest(module.model.state_dict()),
+            "seed": config.seed,
+            **({} if config.fold is None else {"fold": config.fold, "folds": config.folds}),
+            "precision": resolved_precision(config),
+            "device": device_name(config),
+            "versions": versions(),
+            "config": values,
+        }
+        for logger in loggers:
+            add_summary(logger, {name: results[name] for name in results if name not in ("config", "versions")})
+        if config.keep != "none":
+            save_weights(folder.weights, module.model, values, module.class_names or [])
+        folder.write_results(results)  # last of what must be there: now the run is finished
+    except BaseException:
+        finish_wandb(failed=True)
+        raise
+    finish_wandb(failed=False)
+    if config.keep != "all":
+        folder.checkpoint.unlink(missing_ok=True)
+
+
+def _train(
+    folder: RunFolder, config: RunConfig, data: L.LightningDataModule, module: LitClassifier, loggers: list[Logger]
+) -> tuple[L.Trainer, EpochLine]:
+    """Train to the last epoch, from the last whole epoch of an earlier attempt if there is one."""
+    clock = EpochLine()
+    callbacks: list[L.Callback] = [StepStats(), NonFiniteGuard(), clock]
+    callbacks += [parts.build(filled_in(part, folder, config)) for part in config.callbacks.values()]
+    if config.protocol == "holdout":
+        callbacks.append(
+            ModelCheckpoint(folder.path, folder.best.stem, monitor="val/top1", mode="max", enable_version_counter=False)
+        )
+    # Saved after each epoch. Everything random starts again from (seed, epoch), so a resumed run equals another.
+    callbacks.append(
+        ModelCheckpoint(folder.path, folder.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+    )
+    callbacks.append(_CheckpointFacts(config))
+    show_bar = config.trainer.progress and sys.stdout.isatty()
+    arguments = config.trainer.model_dump()
+    trainer = L.Trainer(
+        **{key: value for key, value in arguments.items() if key not in OWN_TRAINER_KEYS},
+        precision=resolved_precision(config),
+        sync_batchnorm=uses_cuda(config) and config.trainer.devices != 1,
+        callbacks=[*callbacks, *([RichProgressBar()] if show_bar else [])],
+        plugins=[AtomicCheckpointIO()],
+        logger=loggers or False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=show_bar,
+        enable_model_summary=False,
+    )
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint if folder.checkpoint.is_file() else None)
+    except SystemExit:  # Ctrl-C, at which Lightning ends the other processes itself
+        raise
+    except BaseException:
+        end_other_processes(trainer)
+        raise
+    return trainer, clock
+
+
+class _CheckpointFacts(L.Callback):
+    """Puts the configuration and the class names into every checkpoint."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.values = config.model_dump(by_alias=True)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: LitClassifier, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(format=FORMAT, config=self.values, class_names=pl_module.class_names or [])
+
+
+def evaluate(
+    folder: RunFolder,
+    config: RunConfig,
+    data: L.LightningDataModule,
+    module: LitClassifier,
+    loggers: list[Logger],
+    callbacks: Sequence[L.Callback] = (),
+) -> dict[str, Any]:
+    """Measure a trained module on one device, so that no image counts twice.
+
+    Returns:
+        `test_top1`, `test_top5` (percent), `test_loss`, `test_images`; for protocols val and holdout `val_*` and
+        `best_epoch`; `images_per_second`, `peak_memory_gb`.
+    """
+    results: dict[str, Any] = {}
+    if config.protocol == "holdout":
+        best = torch.load(folder.best, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        results["best_epoch"] = best["epoch"] + 1
+    splits = {"val": ["val"], "holdout": ["val", "test"]}.get(config.protocol, ["test"])
+    for split in splits:
+        throughput = Throughput()
+        trainer = L.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=devices[:1] if isinstance(devices := config.trainer.devices, list) else 1,
+            precision=resolved_precision(config),
+            limit_test_batches=config.trainer.limit_test_batches,
+            limit_val_batches=config.trainer.arguments().get("limit_val_batches", 1.0),
+            callbacks=[throughput, *callbacks],
+            logger=loggers or False,
+            enable_checkpointing=False,
+            enable_progress_bar=config.trainer.progress and sys.stdout.isatty(),
+            enable_model_summary=False,
+        )
+        trainer.fit_loop.epoch_loop._batches_that_stepped = steps_taken(folder.checkpoint)  # the step of logged metrics
+        step = trainer.validate if split == "val" else trainer.test
+        (metrics,) = step(module, datamodule=data, verbose=False)
+        for name in ("top1", "top5"):
+            results[f"{split}_{name}"] = round(metrics[f"{split}/{name}"], 4)
+        results |= {f"{split}_loss": metrics[f"{split}/loss"], f"{split}_images": throughput.images}
+        results["images_per_second"] = round(throughput.images_per_second, 3)
+        results["peak_memory_gb"] = round(peak_memory_gb(trainer.strategy.root_device), 3)
+        table = getattr(data.splits, split) if isinstance(data, ImageDataModule) else None
+        limit = getattr(config.trainer, "limit_test_batches", 1.0) if split == "test" else 1.0
+        if table is not None and limit == 1.0 and isinstance(limit, float) and throughput.images != len(table):
+            raise RunFailed(f"{throughput.images} images were tested, the table has {len(table)}.")
+    return results
+
+
+def measure(model: torch.nn.Module, image_size: int) -> dict[str, Any]:
+    """`gmacs`, `params_m` and `tokens` (after each block, one image)."""
+    return {
+        "gmacs": round(count_macs(model, image_size) / 1e9, 4),
+        "params_m": round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 4),
+        "tokens": model.tokens_after_block(example_image(image_size)),
+    }
+
+
+def build_loggers(
+    folder: RunFolder, config: RunConfig, measured: Mapping[str, Any], *, with_metrics_csv: bool = True
+) -> list[Logger]:
+    """metrics.csv, and the loggers of the configuration with what dashboards filter and group by."""
+    loggers: list[Logger] = [MetricsCSV(folder.metrics, steps_taken(folder.checkpoint))] if with_metrics_csv else []
+    for part in config.logger.values():
+        logger = parts.build(filled_in(part, folder, config), save_dir=str(folder.path))
+        grid = os.environ.get("UFGIR_SWEEP") or None
+        logger.log_hyperparams({"grid": grid, **axes(config), **measured, "config": config.model_dump(by_alias=True)})
+        loggers.append(logger)
+    return loggers
+
+
+def filled_in(part: Mapping[str, Any], folder: RunFolder, config: RunConfig) -> dict[str, Any]:
+    """A part with `{run_dir}`, `{run_name}`, `{run_id}` and `{group}` replaced by those of the run."""
+    known = {"{run_dir}": str(folder.path), "{run_name}": folder.name, "{run_id}": folder.id, "{group}": cell(config)}
+    text = json.dumps(part)
+    for name, value in known.items():
+        text = text.replace(name, json.dumps(value)[1:-1])
+    return json.loads(text)
+
+
+@contextmanager
+def leave_reason(folder: RunFolder, config: RunConfig, overrides: Sequence[str]) -> Iterator[None]:
+    """Record in results.json why a run broke down.
+
+    Raises:
+        RunFailed: with the reason.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        causes = list(exception_chain(error))
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            raise KeyboardInterrupt from error
+        refused = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
+        known = True
+        if isinstance(error, RunFailed):
+            reason = str(error)
+        elif any(isinstance(c, MemoryError) or any(s in str(c).lower() for s in OOM_SIGNS) for c in causes):
+            reason = OOM_HINT
+        elif refused is not None:
+            reason = f"{refused.filename or folder.path}: {refused.strerror}. The same command continues from the last whole epoch."
+        else:
+            reason, known = summarize(error), False
+        folder.write_failure(reason, config.model_dump(by_alias=True), overrides=list(overrides), seed=config.seed, protocol=config.protocol)
+        if not known:
+            file = folder.path / "traceback.txt"
+            file.write_text("".join(traceback.format_exception(error)))
+            reason = f"{reason}\nThe traceback is in {file}."
+        raise RunFailed(reason) from error
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hide advice of Lightning and timm that does not apply to a run; errors and all other warnings pass."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "timm")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def end_other_processes(trainer: L.Trainer) -> None:
+    """End the processes that Lightning started beside this one, which failed alone and for which they would wait."""
+    others = getattr(trainer.strategy.launcher, "procs", [])
+    for process in (ended := others.copy()):
+        others.remove(process)  # or Lightning's observer of these ends this process, too
+        process.kill()
+    for process in ended:
+        process.wait()
+    leave_process_group()
+
+
+def leave_process_group() -> None:
+    """End a distributed training, so that testing and the next job of this process run alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        for variable in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(variable, None)
+
+
+def reset_peak_memory() -> None:
+    """Count the peak from here on: an earlier run in this process may have used more."""
+    if torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
+    try:  # Linux lets a process lower its high-water mark
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Peak memory in 10^9 bytes: of the allocator of a CUDA device, else the resident set of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def device_name(config: RunConfig) -> str:
+    return torch.cuda.get_device_name() if uses_cuda(config) else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that compute the numbers."""
+    packages = ("ufgir", "torch", "torchvision", "timm", "lightning", "torchmetrics", "fvcore")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def print_start(name: str, config: RunConfig, data: L.LightningDataModule, measured: Mapping[str, Any]) -> None:
+    """Print what a run is about to do."""
+    splits = getattr(data, "splits", None)
+    images = ""
+    if isinstance(data, ImageDataModule):
+        held = splits.val if config.protocol == "val" else splits.test
+        images = f", {len(splits.train)} training and {len(held)} {'validation' if config.protocol == 'val' else 'test'} images"
+    start = "pretrained" if config.backbone.pretrained or config.backbone.checkpoint else "from scratch"
+    tokens, layers = measured["tokens"], config.reduction_layers
+    stages = ", ".join(f"{tokens[layer]} after block {layer}" for layer in layers)
+    print_table(
+        name,
+        {
+            "data": f"{config.dataset.name}: {data.num_classes} classes{images} (protocol={config.protocol})",
+            "model": f"{config.backbone.name}, {measured['params_m']:.2f} M parameters, {start}",
+            "cost": f"{measured['gmacs']:.3f} GMACs an image at {config.image_size} px",
+            "tokens": f"{tokens[0]} after block 0, {stages}, {tokens[-1]} at the end",
+            "training": f"{config.trainer.max_epochs} epochs, batch {config.batch_size}, lr {config.optim.get('lr')}, "
+            f"{resolved_precision(config)}, seed {config.seed}",
+        },
+    )
+
+
+def print_results(name: str, results: Mapping[str, Any]) -> None:
+    """Print the numbers of a finished run."""
+    rows = {}
+    for split in ("val", "test"):
+        if f"{split}_top1" in results:
+            images = results[f"{split}_images"]
+            rows[f"{split} top-1"] = f"{results[f'{split}_top1']:.2f} % of {images} images (top-5 {results[f'{split}_top5']:.2f} %)"
+    if "best_epoch" in results:
+        rows["best epoch"] = str(results["best_epoch"])
+    rows["cost"] = f"{results['gmacs']:.3f} GMACs, {results['params_m']:.2f} M parameters"
+    rows["speed"] = f"{results['images_per_second']:.1f} images/s in the last evaluation"
+    rows["training"] = f"{results['train_minutes']:.1f} minutes, {results['peak_memory_gb']:.2f} GB at most"
+    print_table(name, rows)
+
+
+def print_table(title: str, rows: Mapping[str, str]) -> None:
+    """A small table with a heading."""
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for label, text in rows.items():
+        table.add_row(label, text)
+    console = Console(highlight=False)
+    console.print(f"\n[bold]{title}[/bold]", soft_wrap=True)
+    console.print(table)

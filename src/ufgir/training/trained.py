@@ -1,0 +1,221 @@
+"""A trained model, from the folder of its run, its weights file, or its repository on the Hugging Face Hub."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from PIL import Image
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from ufgir.config import RunConfig
+from ufgir.config.schema import check_machine
+from ufgir.data.transforms import EvalTransform
+from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.models import ReducedViT, create_model
+from ufgir.training.checkpoint import load_weights
+from ufgir.training.run import model_arguments
+from ufgir.training.run_folder import RunFolder
+from ufgir.utils import expand_path
+
+HUB_PREFIX = "hf-hub:"  # as in timm
+HUB_FILE = "model.pt"
+
+
+@dataclass
+class Trained:
+    """What a weights file holds, and where it lies.
+
+    Attributes:
+        weights: the file.
+        config: the configuration of its run.
+        class_names: in the order of the class ids.
+        state_dict: the weights.
+        folder: of its run; None if the file was given without it.
+    """
+
+    weights: Path
+    config: RunConfig
+    class_names: list[str]
+    state_dict: dict[str, Tensor]
+    folder: RunFolder | None = None
+
+    def build(self, config: RunConfig | None = None) -> ReducedViT:
+        """The model with its weights.
+
+        Args:
+            config: another keep rate or image size than the weights were trained with.
+
+        Raises:
+            UserError: the weights do not fit, or have parameters that depend on the budget.
+        """
+        config = config or self.config
+        arguments = model_arguments(config, len(self.class_names))
+        model = create_model(**{**arguments, "pretrained": False, "checkpoint": None})
+        weights = self._adapted(model, config)
+        needed = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in weights.items()}
+        if wrong := [name for name in {**needed, **given} if needed.get(name) != given.get(name)]:
+            raise UserError(self._mismatch(wrong, needed, given, config))
+        model.load_state_dict(weights, strict=True, assign=True)
+        return model
+
+    def _adapted(self, model: ReducedViT, config: RunConfig) -> dict[str, Tensor]:
+        """Position embeddings resampled; reducers of layers that now keep every token left out."""
+        weights = dict(self.state_dict)
+        if config.image_size != self.config.image_size and model.pos_embed is not None and "pos_embed" in weights:
+            height, width = model.patch_embed.feat_ratio(as_scalar=False)
+            weights["pos_embed"] = resample_abs_pos_embed(
+                weights["pos_embed"],
+                new_size=list(model.patch_embed.grid_size),
+                old_size=[self.config.image_size // height, self.config.image_size // width],
+                num_prefix_tokens=0 if model.no_embed_class else model.num_prefix_tokens,
+            )
+        idle = tuple(f"reducers.{layer}." for layer in model.reduction_layers if str(layer) not in model.reducers)
+        return {name: value for name, value in weights.items() if not idle or not name.startswith(idle)}
+
+    def _mismatch(self, wrong: list[str], needed: dict, given: dict, config: RunConfig) -> str:
+        name = wrong[0]
+        if all(entry.startswith("reducers.") for entry in wrong) and config != self.config:
+            return (
+                f"keep_rate={config.keep_rate} image_size={config.image_size}: the parameters of reducer="
+                f"{config.reducer.name} depend on the budget ({name}: {given.get(name, 'missing')}, {needed.get(name, 'none')} "
+                "needed). Train a run with it, or use one whose reducer has no such parameters (topk, evit, tome, ats)."
+            )
+        return (
+            f"{self.weights}: its weights are not those of its configuration; {len(wrong)} entries differ, first "
+            f"{name}: {given.get(name, 'missing')} in the file, {needed.get(name, 'nothing')} expected."
+        )
+
+
+def load_trained(*, run: str | None = None, checkpoint: str | None = None) -> Trained:
+    """Read the weights of a run, or of a file.
+
+    Args:
+        run: the folder of a finished run.
+        checkpoint: a `model.pt`, a training checkpoint of a run, or `hf-hub:USER/NAME[@REVISION]`.
+
+    Raises:
+        UserError: both or none are given, or the weights cannot be read.
+    """
+    if (run is None) == (checkpoint is None):
+        raise UserError(
+            "give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt (or "
+            "checkpoint=hf-hub:USER/NAME, a repository that holds one)."
+        )
+    folder = None
+    if run is not None:
+        folder = RunFolder(expand_path("run", run))
+        file = _weights_of(folder)
+    elif checkpoint.startswith(HUB_PREFIX):
+        file = download(checkpoint)
+    else:
+        file = expand_path("checkpoint", checkpoint)
+    content = load_weights(file)
+    try:
+        config = RunConfig.load(content["config"], check=False)
+    except UserError as error:
+        raise UserError(f"{file}: its configuration is not one of this version of ufgir ({error.messages[0]})") from None
+    return Trained(file, config, content["class_names"], content["state_dict"], folder)
+
+
+def _weights_of(folder: RunFolder) -> Path:
+    """The weights file of a finished run.
+
+    Raises:
+        UserError: there is no such run, it is not finished, or its weights were not kept.
+    """
+    path = folder.path
+    if not path.is_dir():
+        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"run={path}: there is no such folder.{did_you_mean(path.name, beside)}")
+    results, state = folder.read_results() or {}, folder.state()
+    if state == "finished" and folder.weights.is_file():
+        return folder.weights
+    reasons = {
+        "finished": f"its weights were not kept (keep=none); there is no {folder.weights.name}",
+        "running": "it is still training",
+        "failed": f"it failed ({results.get('reason', 'no reason was recorded')})",
+        "interrupted": "it is not finished; the command that started it continues it",
+        "missing": "it is not the folder of a run; give one below outputs/",
+    }
+    raise UserError(f"run={path}: {reasons[state]}.")
+
+
+def download(name: str) -> Path:
+    """The weights file of a repository on the Hugging Face Hub, from its cache if it is there.
+
+    Args:
+        name: `hf-hub:USER/NAME`, or `hf-hub:USER/NAME@REVISION`.
+
+    Raises:
+        UserError: there is no such repository or file, or it cannot be downloaded.
+    """
+    repository, _, revision = name.removeprefix(HUB_PREFIX).partition("@")
+    try:
+        return Path(hf_hub_download(repository, HUB_FILE, revision=revision or None))
+    except HFValidationError as error:
+        raise UserError(f"checkpoint={name}: expected hf-hub:USER/NAME.") from error
+    except LocalEntryNotFoundError as error:
+        raise UserError(
+            f"checkpoint={name}: not in the cache {constants.HF_HUB_CACHE}, and the Hub cannot be reached."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise UserError(f"checkpoint={name}: could not be downloaded ({summarize(error)}).") from error
+
+
+def is_cached(file: Path) -> bool:
+    """Whether a file lies in the Hub's cache, which is no place for results."""
+    return Path(constants.HF_HUB_CACHE) in file.parents
+
+
+def for_this_machine(config: RunConfig) -> RunConfig:
+    """A configuration for one device of this machine, in full precision where its own is not available."""
+    config = config.updated(
+        {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.gradient_checkpointing": False},
+        check=False,
+    )
+    try:
+        check_machine(config)
+    except UserError:
+        print("the device or precision of its training is not available here: computing in full precision")
+        config = config.updated({"trainer.accelerator": "auto", "trainer.precision": "32-true"}, check=False)
+    return config
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained model with all that is needed to use it.
+
+    Attributes:
+        model: images (B, 3, S, S) -> logits (B, classes), in evaluation mode, on the CPU.
+        class_names: in the order of the logits.
+        transform: a PIL image of any mode and size -> float32 (3, S, S), exactly as in the test pass.
+        config: the configuration of its run.
+    """
+
+    model: ReducedViT
+    class_names: list[str]
+    transform: Callable[[Image.Image], Tensor]
+    config: RunConfig
+
+
+def load(source: str | Path) -> Classifier:
+    """Load a trained model.
+
+    Args:
+        source: the folder of a finished run, a `model.pt`, or `hf-hub:USER/NAME[@REVISION]`.
+
+    Raises:
+        UserError: there are no weights, or they cannot be read or downloaded.
+    """
+    text = str(source)
+    is_folder = not text.startswith(HUB_PREFIX) and expand_path("source", text).is_dir()
+    arguments: dict[str, Any] = {"run": text} if is_folder else {"checkpoint": text}
+    trained = load_trained(**arguments)
+    resize = trained.config.dataset.arguments().get("resize") or int(trained.config.image_size / 0.875)
+    transform = EvalTransform(resize, trained.config.image_size)
+    return Classifier(trained.build().eval(), trained.class_names, transform, trained.config)
