@@ -61,7 +61,9 @@ def slug(config: RunConfig) -> str:
         _safe(values["dataset"]),
         _safe(values["backbone"]),
         _safe(values["reducer"]),
-        str(values["keep_rate"]).rstrip("0").rstrip(".") if isinstance(values["keep_rate"], float) else values["keep_rate"],
+        str(values["keep_rate"]).rstrip("0").rstrip(".")
+        if isinstance(values["keep_rate"], float)
+        else values["keep_rate"],
         "" if layers == PAPER_LAYERS else f"at_{_joined(layers)}",
         _safe(values["plugins"]),
         str(config.image_size),
