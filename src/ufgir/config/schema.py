@@ -261,7 +261,7 @@ class _Loose:
         return _Loose(value) if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule") else value
 
     def arguments(self) -> dict[str, Any]:
-        return dict(self.values)
+        return {name: value for name, value in self.values.items() if name not in ("name", "epochs", "pretrained", "keep_rate")}
 
 
 def _message(details: Mapping[str, Any], values: Mapping[str, Any]) -> str:
