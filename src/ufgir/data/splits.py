@@ -73,7 +73,7 @@ class Splits:
         """64 hexadecimal digits of the contents of `roles`: equal on every machine for equal tables."""
         digest = hashlib.sha256()
         for role, table in self.roles.items():
-            digest.update(f"{role}\n{table.to_csv(columns=list(COLUMNS), index=False, lineterminator=chr(10))}".encode())
+            digest.update(f"{role} {table[list(COLUMNS)].values.tolist()}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def paths(self, table: pd.DataFrame) -> list[Path]:
@@ -191,8 +191,8 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
     sizes = rows["class_id"].value_counts().sort_index()
     errors = []
     if len(single := sizes.index[sizes < 2].tolist()):
-        errors.append(f"protocol=cv needs two images of each class, but there is only one of class {first_ten(single)}. "
-                      "Add images or remove these classes.")
+        errors.append(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
+                      "Add images or remove these classes: no number of folds can train on them.")
     if folds > len(rows):
         errors.append(f"folds={folds} is more than the {len(rows)} images; the largest possible value is {len(rows)}.")
     if errors:
