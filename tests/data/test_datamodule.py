@@ -175,9 +175,11 @@ def test_lightning_cli_builds_it(csv_set, monkeypatch):
     from lightning.pytorch.cli import LightningCLI
 
     crop = '[{"class_path": "torchvision.transforms.v2.CenterCrop", "init_args": {"size": 12}}]'
-    arguments = ["--data.root", str(csv_set), "--data.image_size=12", "--data.train_transforms", crop]
-    cli = LightningCLI(Model, ImageDataModule, args=arguments, run=False, save_config_callback=None,
-                       trainer_defaults=TRAINER)
+    arguments = ["--data.root", str(csv_set), "--data.image_size=12", "--data.train_transforms", crop,
+                 "--seed_everything=1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of Lightning
+    cli = LightningCLI(Model, ImageDataModule, run=False, save_config_callback=None, trainer_defaults=TRAINER)
     assert cli.datamodule.num_classes == 3 and len(cli.datamodule.train_transforms) == 1
 
 

@@ -144,6 +144,8 @@ def test_wrong_arguments_are_reported_together():
     parts = ("dataset.format=cvs", "Did you mean 'holdout'", "dataset.train_images=0", "dataset.root")
     assert len(errors) == 4 and all(part in error for part, error in zip(parts, errors, strict=True))
     assert "folds=1" in errors_of(None, protocol="cv", folds=1)[0]
+    leaf, size, _ = errors_of(None, format="leaves", render={"clases": 3, "size": 0, "test": 1})
+    assert "dataset.render.clases" in leaf and "Did you mean 'classes'" in leaf and "dataset.render.size=0" in size
     assert "between 0 and 4" in errors_of(None, protocol="cv", fold=5)[0]
 
 

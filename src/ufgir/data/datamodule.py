@@ -263,7 +263,7 @@ class ImageDataModule(lightning.LightningDataModule):
         """Render the leaves and fill the disk cache, in one process of each machine; the others then find them."""
         self.splits.render(self.progress)
         if self.cache == "disk":
-            self.setup("fit")
+            self.setup(self.trainer.state.fn if self.trainer else None)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches for `fit`, `validate`, `test` or `predict`.
