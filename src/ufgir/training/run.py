@@ -475,7 +475,7 @@ def print_start(name: str, config: RunConfig, data: L.LightningDataModule, measu
         name,
         {
             "data": f"{config.dataset.name}: {data.num_classes} classes{images} (protocol={config.protocol})",
-            "model": f"{config.backbone.name}, {measured['params_m']:.2f} M parameters, {start}",
+            "model": f"{axes(config)['backbone']}, {measured['params_m']:.2f} M parameters, {start}",
             "cost": f"{measured['gmacs']:.3f} GMACs an image at {config.image_size} px",
             "tokens": f"{tokens[0]} after block 0, {stages}, {tokens[-1]} at the end",
             "training": f"{config.trainer.max_epochs} epochs, batch {config.batch_size}, lr {config.optim.get('lr')}, "
