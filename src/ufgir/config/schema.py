@@ -43,6 +43,13 @@ def _keep_rate(value: Any) -> Any:
     return rates[0] if len(set(rates)) == 1 else rates  # equal rates are one rate
 
 
+def _head(value: Any) -> Any:
+    """Another head by name leaves behind the multiplier of the plug-in file that was overridden."""
+    if isinstance(value, dict) and value.get("name") in ("linear", "ifa"):
+        return {key: item for key, item in value.items() if key != "multiplier"}
+    return value
+
+
 def _batches(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or value <= 0 or (isinstance(value, float) and value > 1):
@@ -123,7 +130,7 @@ class PluginsConfig(Node):
         CacheConfig | None,
         BeforeValidator(lambda value: {True: {}, False: None}[value] if type(value) is bool else value),
     ] = None
-    head: Part = {"name": "linear"}
+    head: Annotated[Part, BeforeValidator(_head)] = {"name": "linear"}
 
 
 class AugmentConfig(Node):
@@ -266,7 +273,11 @@ class _Loose:
 
     def __getattr__(self, name: str) -> Any:
         value = self.values.get(name)
-        return _Loose(value) if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule") else value
+        return (
+            _Loose(value)
+            if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule", "head")
+            else value
+        )
 
     def arguments(self) -> dict[str, Any]:
         own = ("name", "epochs", "pretrained", "keep_rate")
@@ -354,7 +365,10 @@ def _check_model(config: RunConfig) -> Iterator[str]:
         yield f"keep_rate={show(rate)}: reducer=none keeps every token. Leave keep_rate out, or choose a reducer."
     for resolve, part in (
         (resolve_reducer, {"name": config.reducer.name, **config.reducer.arguments()}),
-        (resolve_head, config.plugins.head),
+        (
+            resolve_head,
+            _head(config.plugins.head),
+        ),
     ):
         try:
             resolve(part)
