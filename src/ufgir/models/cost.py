@@ -104,7 +104,9 @@ def estimate_cost(
             if stage.keep_rate < 1
         }
         groups = len({*reduction_layers, info.depth - 1})
-        classifier = head_kind[0](dim, groups, num_classes, **head_kind[1]) if head_kind[0] else nn.Linear(dim, num_classes)
+        classifier = (
+            head_kind[0](dim, groups, num_classes, **head_kind[1]) if head_kind[0] else nn.Linear(dim, num_classes)
+        )
     for attended, queries, left in _tokens(info.depth, patches, reducers, reduction_layers, cached):
         attended, queries, left = (info.prefix + count for count in (attended, queries, left))
         tokens.append(left)
