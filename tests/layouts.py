@@ -140,13 +140,19 @@ def transformers_vit(entries: dict, prefix: str = "vit.") -> dict:
 
 def transformers_dinov2(entries: dict) -> dict:
     """As a DINOv2 of Hugging Face Transformers: position embedding and class token as in the official files."""
-    official = dinov2(entries) if "reg_token" in entries else body_of(entries) | {"mask_token": torch.zeros(1, 48)}
+    official = dinov2(entries) if "reg_token" in entries else with_mask(entries)
     return _transformers(official, "norm1", "norm2")
+
+
+def with_mask(entries: dict) -> dict:
+    """As the official DINOv2 files without registers."""
+    return body_of(entries) | {"mask_token": torch.zeros(1, 48)}
 
 
 def _transformers(entries: dict, norm1: str, norm2: str) -> dict:
     names = {
-        r"^patch_embed\.proj": "embeddings.patch_embeddings.projection", r"^pos_embed": "embeddings.position_embeddings",
+        r"^patch_embed\.proj": "embeddings.patch_embeddings.projection",
+        r"^pos_embed": "embeddings.position_embeddings",
         r"^(cls_token|mask_token|register_tokens)": r"embeddings.\1", r"^norm\.": "layernorm.",
         r"^blocks\.": "encoder.layer.", r"attn\.proj": "attention.output.dense",
         r"\.norm1": f".{norm1}", r"\.norm2": f".{norm2}", r"ls(\d)\.gamma": r"layer_scale\1.lambda1",
@@ -172,6 +178,6 @@ TRANSFORMERS: dict[str, tuple[str, Callable[[dict], dict]]] = {
     "dinov2 registers": ("vit_small_patch14_reg4_dinov2", transformers_dinov2),
     "dinov2 official": (
         "vit_small_patch14_dinov2",
-        lambda entries: body_of(entries) | {"mask_token": torch.zeros(1, 48)},
+        with_mask,
     ),
 }

@@ -331,17 +331,17 @@ def test_no_pass_waits_for_the_host(reducer, monkeypatch):
     assert waits.found == []
 
 
-@pytest.mark.parametrize("mode", ["eval", "train", "export", "jit"])
+@pytest.mark.parametrize("mode", ["eval", "train", "export"])
 @pytest.mark.parametrize("reducer", ["evit", "ats"])
-def test_compiled_exported_and_traced(reducer, mode):
+def test_compiled_and_exported(reducer, mode):
     """ATS, too: compiled, it pads to its budget."""
     check_compiled(reducer, mode)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["eval", "train", "export", "jit", "inductor"])
+@pytest.mark.parametrize("mode", ["eval", "train", "export", "inductor"])
 @pytest.mark.parametrize("reducer", ALL)
-def test_every_reducer_compiled_exported_and_traced(reducer, mode):
+def test_every_reducer_compiled_and_exported(reducer, mode):
     check_compiled(reducer, mode)
 
 
@@ -356,8 +356,6 @@ def check_compiled(reducer, mode):
     with torch.no_grad():
         if mode == "export":
             compiled = torch.export.export(model, (images(),)).module()
-        elif mode == "jit":
-            compiled = torch.jit.trace(model, images(), check_trace=False)
         else:
             compiled = torch.compile(model, fullgraph=True, backend="aot_eager" if mode == "eval" else "inductor")
         torch.testing.assert_close(compiled(images()), model(images()), rtol=0, atol=1e-4)
@@ -472,5 +470,9 @@ def test_the_authors_entries_that_do_not_fit_are_all_named():
     entries["score_predictor.0.weight"] = torch.zeros(1)
     with pytest.raises(UserError) as caught:
         ufgir.convert_authors_state_dict(entries, model)
-    for part in ("cache.clr: missing", "score_predictor.0.weight: the model has no", "head.weight: shape (7, 192)"):
+    for part in (
+        "it lacks cache.clr",
+        "the model has no score_predictor.0.weight",
+        "head.weight (7, 192) instead of (5, 192)",
+    ):
         assert part in str(caught.value)

@@ -189,10 +189,8 @@ class ReducedViT(VisionTransformer):
             return {}
         rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
         patches, cached = self.patch_embed.num_patches, self.cache is not None
-        return {
-            str(layer): Stage(s, rates, patches, self.embed_dim, cached)
-            for s, layer in enumerate(self.reduction_layers)
-        }
+        layers = enumerate(self.reduction_layers)
+        return {str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in layers}
 
     def _make_head(self, num_classes: int) -> nn.Module:
         kind, options = self._head
