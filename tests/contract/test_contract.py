@@ -25,7 +25,8 @@ def resolve(overrides: list[str]) -> dict:
     config = load_config(overrides)
     data = build_data(config)
     check_sizes(config, data)
-    data.check_images()
+    if data.splits.leaves is None:  # they would be rendered
+        data.check_images()
     values = config.model_dump()
     held = data.splits.val if config.protocol == "val" else data.splits.test
     found = {

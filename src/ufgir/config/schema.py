@@ -365,10 +365,7 @@ def _check_model(config: RunConfig) -> Iterator[str]:
         yield f"keep_rate={show(rate)}: reducer=none keeps every token. Leave keep_rate out, or choose a reducer."
     for resolve, part in (
         (resolve_reducer, {"name": config.reducer.name, **config.reducer.arguments()}),
-        (
-            resolve_head,
-            _head(config.plugins.head),
-        ),
+        (resolve_head, _head(config.plugins.head)),
     ):
         try:
             resolve(part)
