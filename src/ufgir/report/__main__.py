@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     runs, out = expand_path("runs", options.runs), expand_path("out", options.out)
     source = runs.name or str(runs)
     if options.runs == "published" and not runs.exists():
-        runs, source = PUBLISHED, "the published runs"
+        runs, source = PUBLISHED, "the authors' published runs"
     if not runs.exists():
         near = [path.name for path in runs.parent.iterdir()] if runs.parent.is_dir() else []
         raise UserError(f"runs={options.runs}: no such file or folder.{did_you_mean(runs.name, near)}")

@@ -121,7 +121,8 @@ def read_csv(file: Path) -> Collected:
     # Rows of one cell, seed and fold are variants if their learning rates differ, else repetitions.
     same = [*PLACE, "variant", "seed", "fold"]
     rates = frame.groupby(same, dropna=False)["lr"].transform("nunique")
-    mixed = (rates > 1).groupby([frame[name] for name in [*PLACE, "variant"]]).transform("any")
+    block = [frame[name] for name in [*PLACE, "variant"] if name != "plugins"]
+    mixed = (rates > 1).groupby(block).transform("any")
     frame.loc[mixed, "variant"] += " optim.lr=" + frame["lr"].map("{:g}".format)
     repeated = frame.duplicated(same)
     skipped = [f"line {line + 2}: the same run as an earlier line" for line in frame.index[repeated]]
@@ -234,13 +235,18 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def variants_of(frame: pd.DataFrame, settings: list[dict[str, str]]) -> list[str]:
-    """For each run the settings in which it differs from others of its cell, so that no mean is over unlike runs."""
+    """For each run the settings in which runs of its cell differ, so that no mean is over unlike runs.
+
+    They are given for the same cell with other plug-ins too, so that like is compared with like.
+    """
     texts = [""] * len(frame)
-    for rows in frame.groupby(PLACE).indices.values():
-        names = sorted({name for row in rows for name in settings[row]})
-        differing = [name for name in names if len({settings[row].get(name) for row in rows}) > 1]
-        for row in rows:
-            texts[row] = " ".join(f"{name}={settings[row].get(name, 'default')}" for name in differing)
+    for _, block in frame.groupby([name for name in PLACE if name != "plugins"]):
+        differing: set[str] = set()
+        for rows in block.groupby("plugins").groups.values():
+            names = {name for row in rows for name in settings[row]}
+            differing |= {name for name in names if len({settings[row].get(name) for row in rows}) > 1}
+        for row in block.index:
+            texts[row] = " ".join(f"{name}={settings[row].get(name, 'default')}" for name in sorted(differing))
     return texts
 
 

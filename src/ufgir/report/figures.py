@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from ufgir.report.cells import LEVEL
 from ufgir.report.tables import DATASETS, PLUGINS, REDUCERS, Table, ordered
@@ -24,6 +24,7 @@ PLUGIN_COLOURS = {"base": "#555555", "cla": "#E69F00", "clc": "#56B4E9", "clca":
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A8A00", "#882255")
 MARKERS = dict(zip("os^DvPX<>*", "●■▲◆▼✚✖◀▶★", strict=True))  # of matplotlib, and as text
 FRONT = "#B8B8B8"
+SAME_COST = 1.01  # costs within a percent count as equal on the Pareto front
 STYLE = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
     "axes.titlesize": 10, "axes.titleweight": "bold", "axes.axisbelow": True, "legend.frameon": False,
@@ -132,20 +133,19 @@ def over_backbones(cells: pd.DataFrame, point: list[str]) -> tuple[pd.DataFrame,
     return points, names[0] if len(names) == 1 else f"{len(names)} backbones"
 
 
-def cost_axis(axis: Axes, points: pd.DataFrame, metric: str) -> None:
-    """GMACs on a logarithmic axis with round numbers, and the Pareto front: nothing is both cheaper and better."""
-    whole = points[~points["partial"]].sort_values(["gmacs", "mean"], ascending=[True, False])
-    front = whole[whole["mean"] > whole["mean"].cummax().shift(fill_value=-1.0)]
+def cost_axis(axis: Axes, points: pd.DataFrame, span: pd.Series, metric: str) -> None:
+    """GMACs on a logarithmic axis over `span`, and the Pareto front: nothing is both cheaper and better."""
+    whole = points[~points["partial"]].sort_values("gmacs")
+    affordable = [whole.loc[whole["gmacs"] <= SAME_COST * gmacs, "mean"].max() for gmacs in whole["gmacs"]]
+    front = whole[whole["mean"] >= affordable]
     axis.step(front["gmacs"], front["mean"], where="post", color=FRONT, linewidth=5, alpha=0.6, zorder=1)
     axis.scatter(front["gmacs"], front["mean"], s=95, facecolor="none", edgecolor=FRONT, linewidth=2.5, zorder=1)
+    low, high = span.min() / 1.15, span.max() * 1.15
     axis.set_xscale("log")
-    low, high = points["gmacs"].min() / 1.15, points["gmacs"].max() * 1.15
     axis.set_xlim(low, high)
-    subs = (1, 2, 3, 5, 7) if high < 12 * low else (1, 2, 5)
-    axis.xaxis.set_major_locator(LogLocator(subs=subs))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7) if high < 6 * low else (1, 2, 5)))
     axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.tick_params(axis="x", which="minor", length=0)
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("GMACs of one image (log)")
     axis.set_ylabel(f"{metric}, %")
 
@@ -159,15 +159,15 @@ def _line(axis: Axes, points: pd.DataFrame, **style: object) -> None:
 
 
 COST_NOTE = (
-    "Left and up is better; grey: the Pareto front of the panel. Hollow points: means over fewer backbones than the "
+    "Left and up is better; grey: the Pareto front of the panel, costs within 1 % taken as equal. Hollow points: means over fewer backbones than the "
     "others. Bars: standard deviation over the seeds, where there is one backbone."
 )
 
 
 def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -> Plot | None:
     """A panel for each data set: a line for each plug-in setting and size of the reducer with the most cells."""
-    cells = cells[cells["gmacs"].notna() & (cells["gmacs"] > 0)]
-    if cells.empty:
+    cells = cells[cells["gmacs"] > 0]
+    if cells["gmacs"].nunique() < 2:
         return None
     reducer = main_reducer(cells)
     cells = cells[cells["reducer"].isin([reducer, "none"])]
@@ -181,7 +181,7 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
                 number = sizes.index(size)
                 _line(axis, line, color=PLUGIN_COLOURS.get(plugins, "#882255"), marker=list(MARKERS)[number],
                       linestyle="-" if number == len(sizes) - 1 else "--")  # fmt: skip
-            cost_axis(axis, points, metric)
+            cost_axis(axis, points, cells["gmacs"], metric)
 
         return Panel(f"{dataset} ({who})", draw)
 
@@ -201,7 +201,7 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
 
 def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -> Plot | None:
     """A panel for each data set, size and plug-in setting with other reducers than the main one: a line for each."""
-    cells = cells[cells["gmacs"].notna() & (cells["gmacs"] > 0)]
+    cells = cells[cells["gmacs"] > 0]
     others = set(cells["reducer"]) - {"none", main_reducer(cells)} if len(cells) else set()
     if not others:
         return None
@@ -222,7 +222,7 @@ def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") 
             for reducer, line in points.groupby("reducer"):
                 colour, marker = styles[reducer]
                 _line(axis, line, color=colour, marker=marker)
-            cost_axis(axis, points, metric)
+            cost_axis(axis, points, cells["gmacs"], metric)
             low, high = min(limits[key[:2]]), max(limits[key[:2]])
             margin = 0.06 * (high - low) or 1.0
             axis.set_ylim(low - margin, high + margin)
@@ -399,7 +399,7 @@ def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str)
     names = ["dataset", "image_size", "device"]
     points = measured.groupby([*names, *keys])[["images_per_second", "top1"]].mean().reset_index()
     points = points.merge(cells[[*names[:2], *keys]].drop_duplicates(), on=[*names[:2], *keys])
-    if points.empty:
+    if len(points[["reducer", "keep_rate", "plugins"]].drop_duplicates()) < 2:
         return None
     reducers = ordered(points["reducer"], REDUCERS)
     markers = {name: list(MARKERS)[number % len(MARKERS)] for number, name in enumerate(reducers)}

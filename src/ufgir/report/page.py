@@ -34,6 +34,7 @@ class Section:
     title: str
     parts: list[Table | Plot]
     folded: bool = False
+    folder: str = ""  # of the tables' files
     lines: list[str] = field(default_factory=list)
     level: int = 2
 
@@ -99,8 +100,9 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
             continue
         cells = cells_of(rows)
         parts = _sections(rows, cells, collected, protocol)
-        if compare and protocol == "test":
-            parts.insert(-3, Section("Beside the paper", [tables.beside_paper(cells, paper_cells(), SOURCE)]))
+        if compare and protocol == "test" and (beside := tables.beside_paper(cells, paper_cells(), SOURCE)):
+            place = next(number for number, part in enumerate(parts) if part.folded)
+            parts.insert(place, Section("Beside the paper", [beside]))
         if len(protocols) > 1:
             sections.append(Section(PROTOCOL_TITLES[protocol], []))
             for part in parts:
@@ -118,12 +120,15 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
         sections.append(Section("Not used", [], lines=unused))
     for section in sections:
         _write_parts(section, folder)
-    choices = ordered([part.backbone for section in sections for part in section.parts if isinstance(part, Plot)])
+    lead = _lead(collected, runs, source, plans, missing)
+    if compare and not any(section.title == "Beside the paper" for section in sections):
+        lead.append("None of these runs is of a data set of the paper and of protocol test, so there is nothing to compare.")
+    choices = ordered([part.backbone for section in sections for part in section.parts if part.backbone])
     environment = jinja2.Environment(loader=jinja2.PackageLoader("ufgir.report", "."), autoescape=True, trim_blocks=True)
     environment.filters["markdown"] = _html
     page = environment.get_template("page.html").render(
-        title=f"Report of {source}", lead=_lead(collected, runs, source, plans, missing), sections=sections,
-        choices=choices[1:] if len(choices) > 2 else [], generator=Markup(GENERATOR),
+        title=f"Report of {source}", lead=lead, sections=sections,
+        choices=choices if len(choices) > 1 else [], generator=Markup(GENERATOR),
     )  # fmt: skip
     (folder / "index.html").write_text(page, encoding="utf-8")
 
@@ -136,7 +141,7 @@ def _write_parts(section: Section, folder: Path) -> None:
         seen.add((type(part), name))
         if isinstance(part, Table):
             part.name = f"{name}_{part.backbone}" if is_choice else name
-            part.write(folder / "tables" if is_choice or (section.folded and len(section.parts) > 1) else folder)
+            part.write(folder / ("tables" if is_choice else section.folder))
             part.name = name
         elif not is_choice:
             part.write(folder / "figures")
@@ -165,13 +170,14 @@ def _sections(runs: pd.DataFrame, cells: pd.DataFrame, collected: Collected, pro
         Section("Ablation of the plug-ins", [figures.ablation(drawn, metric)]),
         Section("Gradients", [figures.gradients_by_step(runs, collected.gradients)]),
         Section("Accuracy against measured speed", [figures.accuracy_against_speed(drawn, runs, metric)]),
-        Section("By data set", tables.by_axis(cells, "dataset", "backbone", metric), folded=True),
-        Section("By backbone", tables.by_axis(cells, "backbone", "dataset", metric), folded=True),
+        Section("By data set", tables.by_axis(cells, "dataset", "backbone", metric), True, "tables"),
+        Section("By backbone", tables.by_axis(cells, "backbone", "dataset", metric), True, "tables"),
         Section("All cells", [tables.all_cells(cells, metric)], folded=True),
     ]  # fmt: skip
     for section in sections:
         section.parts = [part for part in section.parts if part is not None]
-    return [section for section in sections if section.parts]
+    needless = {"By data set": len(backbones) == 1, "By backbone": cells["dataset"].nunique() == 1}
+    return [section for section in sections if section.parts and not needless.get(section.title)]
 
 
 def _lead(collected: Collected, runs: pd.DataFrame, source: str, plans: dict, missing: pd.DataFrame) -> list[str]:

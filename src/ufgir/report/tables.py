@@ -159,7 +159,7 @@ def table1(cells: pd.DataFrame, metric: str, backbone: str = "") -> Table | None
     title = f"Table I: {choice['reducer']}, {choice['backbone']}, {choice['image_size']} px"
     notes = legend(chosen, metric)
     if chosen["plugins"].nunique() > 1:
-        notes.append("Bold: the best of a keep rate. In ( ): difference to base in percentage points.")
+        notes.append("Bold: the best of a keep rate. With a sign: difference to base in percentage points.")
     return Table("table1", title, frame, chosen, notes, len(rows), choice["backbone"])
 
 
@@ -189,7 +189,7 @@ def all_cells(cells: pd.DataFrame, metric: str) -> Table:
         if cells[name].notna().any():
             frame[name] = [number_text(value) for value in cells[name]]
     note = f"{metric.capitalize()} in percent, mean ± standard deviation (n - 1) over the seeds."
-    return Table("cells", f"All {len(cells):,} cells", titled(frame), cells, [note], len(names))
+    return Table("cells", f"{len(cells):,} cell{'s' * (len(cells) != 1)}", titled(frame), cells, [note], len(names))
 
 
 def best_learning_rates(cells: pd.DataFrame, runs: pd.DataFrame, variants: dict[str, str]) -> Table | None:
@@ -238,8 +238,11 @@ def differences(runs: pd.DataFrame, metric: str, better: str = "clca", worse: st
     return Table("differences", f"{better.upper()} minus {worse}", titled(frame), values, notes, len(names))
 
 
-def beside_paper(cells: pd.DataFrame, paper: pd.DataFrame, source: str) -> Table:
-    """Ours and the paper's, every cell that either of them has; those that the paper alone has come last."""
+def beside_paper(cells: pd.DataFrame, paper: pd.DataFrame, source: str) -> Table | None:
+    """Ours and the paper's, every cell that either has on the data sets of both; those of the paper alone come last."""
+    cells, paper = (one[one["dataset"].isin(other["dataset"])] for one, other in ((cells, paper), (paper, cells)))
+    if cells.empty:
+        return None
     both = cells.merge(paper, on=CELL, how="outer", suffixes=("", "_paper"))
     both["difference"] = both["mean"] - both["mean_paper"]
     both = arranged(both, CELL)
