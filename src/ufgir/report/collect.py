@@ -90,14 +90,15 @@ def read_csv(file: Path) -> Collected:
     ]  # fmt: skip
     if frame.empty or errors:
         raise UserError(*(errors or [f"runs={file}: no rows."]))
-    protocols, folds = (frame[name].fillna("") if name in frame else [""] * len(frame) for name in ("protocol", "fold"))
+    protocols, folds = (frame[name].astype(object).fillna("") if name in frame else [""] * len(frame)
+                        for name in ("protocol", "fold"))
     frame["protocol"] = [
         str(protocol).strip() or ("test" if fold == "" else "cv") for protocol, fold in zip(protocols, folds, strict=True)
     ]
     rates = frame["keep_rate"].astype(str).str.split(r"[ _]+", regex=True)
     expected = {
         **{name: ("a value", frame[name].notna()) for name in names[:7]},
-        **{name: ("a number", frame[name].isna() | pd.to_numeric(frame[name], errors="coerce").notna())
+        **{name: ("a number", (frame[name].isna() & (name not in NEEDED)) | pd.to_numeric(frame[name], errors="coerce").notna())
            for name in NUMBERS if name in frame},
         "keep_rate": ("a number above 0 and at most 1",
                       rates.map(lambda some: pd.to_numeric(pd.Series(some), errors="coerce").between(1e-9, 1).all())),
@@ -220,8 +221,7 @@ def row_of(results: Mapping[str, Any], name: str) -> dict[str, Any]:
 def settings_of(results: Mapping[str, Any]) -> dict[str, str]:
     """Settings that can change the numbers of a run and are in no column of it, by dotted name."""
     config = results["config"]
-    flat = pd.json_normalize(config, sep=".").iloc[0].to_dict()
-    flat["num_classes"] = results["num_classes"]
+    flat = {**flatten(config), "num_classes": results["num_classes"]}
     observers = [f"callbacks.{name}" for name, part in config["callbacks"].items() if part["_target_"] in OBSERVERS]
     shown = tuple(f"{name}." for name in (*SHOWN, *observers))
     own = {key: value for key, value in flat.items() if not f"{key}.".startswith(shown)}
@@ -232,6 +232,14 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, str]:
     if config["dataset"]["name"] in ("csv", "folder"):
         own["dataset.root"] = Path(str(config["dataset"].get("root"))).name
     return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in own.items()}
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
 
 
 def variants_of(frame: pd.DataFrame, settings: list[dict[str, str]]) -> list[str]:
@@ -254,7 +262,7 @@ def lettered(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs with a letter for each variant, and what the letters stand for."""
     texts = sorted(set(frame["variant"].str.strip()) - {""}, key=lambda text: [_number(p) for p in re.split("([=, ])", text)])
     letters = {text: _letter(number) for number, text in enumerate(texts)}
-    frame["variant"] = frame["variant"].str.strip().map(letters).fillna("")
+    frame = frame.assign(variant=[letters.get(text.strip(), "") for text in frame["variant"]])
     return frame, {letter: text for text, letter in letters.items()}
 
 

@@ -89,7 +89,8 @@ def make_report(collected: Collected, out: Path, *, source: str, compare: bool, 
 
 def _write(collected: Collected, folder: Path, source: str, compare: bool, sweeps: list[str]) -> None:
     runs, uncounted = with_gmacs(collected.runs)
-    runs.to_csv(folder / "runs.csv", index=False)
+    texts = [collected.variants.get(letter, "") for letter in runs["variant"]]
+    runs.assign(variant=texts).to_csv(folder / "runs.csv", index=False)
     if len(collected.gradients):
         collected.gradients.to_csv(folder / "gradients.csv", index=False)
     whole, lacking, sections = runs[~runs["limited"]], {}, []

@@ -63,7 +63,8 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             counts[key] = recount_gmacs(*key[:-1], int(key[-1]))
         except (UserError, ValueError, RuntimeError) as error:
             errors[f"No GMACs of {' '.join(map(str, key[:-1]))}: {error}"] = None
-    gmacs = runs["gmacs"].where(own, keys.map(counts))
+    found = pd.Series([counts.get(key, float("nan")) for key in keys], runs.index, dtype=float)
+    gmacs = runs["gmacs"].where(own, found)
     source = runs["gmacs_source"].where(own, "recount").where(gmacs.notna(), "")
     return runs.assign(gmacs=gmacs, gmacs_source=source), list(errors)
 
