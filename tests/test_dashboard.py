@@ -75,7 +75,9 @@ def test_cells_are_compared_one_by_one_in_the_colours_of_reducer_and_plugins(tmp
     assert set(re.findall(r'"summary:(\w+)', text)) <= SUMMARY
     assert '"tokens"' in text, "token pictures"
     bars = [panel for section in view.sections for panel in section.panels if type(panel).__name__ == "BarPlot"]
-    assert bars and all(getattr(bar.groupby, "name", bar.groupby) == "Group" for bar in bars), "no mean over unlike cells"
+    assert bars and all(getattr(bar.groupby, "name", bar.groupby) == "Group" for bar in bars), (
+        "no mean over unlike cells"
+    )
 
 
 @pytest.mark.parametrize("words", [["sweep=lr_search", "dataset=cotton80"], ["protocol=val"]])

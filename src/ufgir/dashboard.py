@@ -1,4 +1,4 @@
-"""Make views of a W&B project: accuracy against cost coloured by reducer and plug-ins, all cells, curves, token pictures.
+"""Make views of a W&B project: accuracy against cost by reducer and plug-ins, all cells, curves and token pictures.
 
     python -m ufgir.dashboard project=NAME [entity=NAME] [sweep=NAME] [dataset=NAME,...] [protocol=NAME] [out=FILE.json]
 
@@ -148,8 +148,10 @@ def sections(top1: str) -> list[Any]:
     title = "Validation top-1, %" if top1 == "val_top1" else "Test top-1, %"
     y = wr.SummaryMetric(top1)
     costs = {"gmacs": "GMACs", "images_per_second": "images per second", "peak_memory_gb": "memory, GB"}
-    cost = [wr.ScatterPlot(title=f"{title} against {text}", x=wr.SummaryMetric(name), y=y, log_x=name != "peak_memory_gb" or None)
-            for name, text in costs.items()]  # fmt: skip
+    cost = [
+        wr.ScatterPlot(title=f"{title} against {text}", x=wr.SummaryMetric(name), y=y, log_x=True)
+        for name, text in costs.items()
+    ]
     cost.append(wr.ScatterPlot(title=f"{title} against keep rate", x=wr.Config("keep_rate"), y=y))
     cells = [
         wr.BarPlot(title=f"{name} of each cell, mean over its seeds", metrics=[metric], groupby=wr.Metric("Group"),
@@ -158,19 +160,21 @@ def sections(top1: str) -> list[Any]:
     ]  # fmt: skip
     axes = ("backbone", "image_size", "reducer", "keep_rate", "plugins", "lr")
     columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(axis), log=axis == "lr" or None) for axis in axes]
+    columns.append(wr.ParallelCoordinatesPlotColumn(y))
+    tokens = wr.MediaBrowser(title="Token pictures", media_keys=["tokens"], num_columns=2)
     curves = {"train/loss": "Training loss", "train/top1": "Training top-1, %", "val/loss": "Validation loss",
-              "val/top1": "Validation top-1, %", "train/grad_max": "Largest gradient", "train/grad_mean": "Mean gradient",
-              "lr": "Learning rate"}  # fmt: skip
+              "val/top1": "Validation top-1, %", "train/grad_max": "Largest gradient",
+              "train/grad_mean": "Mean gradient", "lr": "Learning rate"}  # fmt: skip
     lines = [wr.LinePlot(title=text, x=STEP, y=[curve], log_y="grad" in curve or None, max_runs_to_show=MOST)
              for curve, text in curves.items()]  # fmt: skip
     return [
         ws.Section(name="Accuracy and cost", is_open=True, panels=cost),
         ws.Section(name="All cells", is_open=True, panels=cells),
         ws.Section(name="Settings", panels=[
-            wr.ParallelCoordinatesPlot(columns=[*columns, wr.ParallelCoordinatesPlotColumn(y)], title="From settings to accuracy"),
+            wr.ParallelCoordinatesPlot(title="From settings to accuracy", columns=columns),
             wr.RunComparer(diff_only="split"),
         ]),
-        ws.Section(name="Tokens", is_open=True, panels=[wr.MediaBrowser(title="Token pictures", media_keys=["tokens"], num_columns=2)]),
+        ws.Section(name="Tokens", is_open=True, panels=[tokens]),
         ws.Section(name="Training", panels=lines),
     ]  # fmt: skip
 

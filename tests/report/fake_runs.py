@@ -39,7 +39,7 @@ def write_run(root: Path, name: str, top1: float | None = 50.0, **changes: Any) 
 
     Args:
         top1: accuracy by the name that its protocol has; None: the run has no results.json.
-        changes: of the configuration, or of results.json where it has the key; `__` stands for a dot. `plugins` is a name.
+        changes: of the configuration, or of results.json where it has the key; `__` is a dot. `plugins` is a name.
     """
     config, results = deepcopy(CONFIG), deepcopy(RESULTS)
     for key, value in changes.items():
@@ -73,7 +73,8 @@ def write_messy(root: Path) -> Path:
                         continue
                     top1 = 30 + gain + 20 * rate + size / 8 + seed / 50 + (reducer == "tome")
                     write_run(root, f"{reducer}-{rate}-{plugins}-{size}-s{seed}", top1, seed=seed, plugins=plugins,
-                              image_size=size, keep_rate=rate, reducer__name=reducer, gmacs=rate * size / 20 + gain / 100)  # fmt: skip
+                              image_size=size, keep_rate=rate, reducer__name=reducer,
+                              gmacs=rate * size / 20 + gain / 100)  # fmt: skip
         write_run(root, f"rate-s{seed}", 61.0 + seed / 50, seed=seed, plugins="clca", optim__lr=5e-4)
     for lr, top1 in ((1e-4, 41.0), (5e-4, 47.5), (1e-5, 30.0)):
         for backbone in ("vit_tiny_patch16_224", "vit_small_patch16_224"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from report.fake_runs import write_messy
 
+from report.fake_runs import write_messy
 from ufgir.errors import UserError
 from ufgir.report.cells import bootstrap_interval, cells_of, main_variant, pairs_of, scored, summary
 from ufgir.report.collect import read_csv, read_folders
@@ -73,7 +73,11 @@ def test_one_absent_seed_counts_and_no_cell_that_nobody_planned(tmp_path):
     lacking = {name: scored(whole, name)[1] for name in ("test", "cv")}
     missing = missing_runs(whole, {}, collected.unfinished, lacking)
     found = missing[["protocol", "plugins", "image_size", "keep_rate", "seeds"]].to_numpy().tolist()
-    assert found == [["test", "clca", 64, "0.1", "100"], ["test", "cla", 32, "0.5", "11"], ["cv", "clca", 32, "0.5", "1"]]
+    assert found == [
+        ["test", "clca", 64, "0.1", "100"],
+        ["test", "cla", 32, "0.5", "11"],
+        ["cv", "clca", 32, "0.5", "1"],
+    ]
     again = missing_runs(whole, {}, collected.unfinished.iloc[:0], {})
     assert again[["image_size", "keep_rate", "seeds", "why"]].to_numpy().tolist() == [
         [64, "0.1", "100", "fewer seeds than the others"]]  # fmt: skip
@@ -83,7 +87,10 @@ def test_one_absent_seed_counts_and_no_cell_that_nobody_planned(tmp_path):
 def test_every_grid_of_the_project_is_understood(name):
     planned = planned_runs(sweep_files()[name])
     counts = {"paper_448": 2025, "paper_224": 2430, "lr_search": 225, "ablation": 144, "demo": 10}
-    assert len(planned) == counts.get(name, len(planned)) and planned["protocol"].isin(["test", "val", "holdout", "cv"]).all()
+    assert (
+        len(planned) == counts.get(name, len(planned))
+        and planned["protocol"].isin(["test", "val", "holdout", "cv"]).all()
+    )
 
 
 def test_pairs_share_cell_and_seed(runs):

@@ -2,8 +2,8 @@
 
 import pandas as pd
 import pytest
-from report.fake_runs import CACHE, write_messy, write_run
 
+from report.fake_runs import CACHE, write_messy, write_run
 from ufgir.errors import UserError
 from ufgir.report.collect import find_folders, rate_text, read_csv, read_folders
 
@@ -28,7 +28,9 @@ def test_damaged_and_unfinished_runs_are_skipped_with_their_reason(tmp_path):
     collected = read_folders(write_messy(tmp_path))
     skipped = dict(line.split(": ", 1) for line in collected.skipped)
     assert set(skipped) == {"cut", "failed", "lacking", "stopped"}
-    assert "damaged" in skipped["cut"] and "test_top1" in skipped["lacking"] and "CUDA out of memory" in skipped["failed"]
+    assert (
+        "damaged" in skipped["cut"] and "test_top1" in skipped["lacking"] and "CUDA out of memory" in skipped["failed"]
+    )
     assert set(zip(collected.unfinished["plugins"], collected.unfinished["why"], strict=True)) == {
         ("clca", "failed"), ("cla", "unfinished")}  # fmt: skip
     limited = collected.runs[collected.runs["limited"]]
@@ -63,7 +65,9 @@ def test_nothing_to_report(tmp_path):
 
 def test_runs_of_other_settings_are_no_seeds_of_a_cell(tmp_path):
     for number, lr in enumerate((1e-4, 1e-4, 5e-4)):
-        write_run(tmp_path, f"clca{number}", plugins="clca", optim__lr=lr, seed=number, output_root=f"elsewhere{number}")
+        write_run(
+            tmp_path, f"clca{number}", plugins="clca", optim__lr=lr, seed=number, output_root=f"elsewhere{number}"
+        )
     write_run(tmp_path, "base", optim__lr=5e-4)
     write_run(tmp_path, "other", keep_rate=0.7)
     collected = read_folders(tmp_path)
@@ -134,7 +138,9 @@ def test_errors_of_a_csv(rows, write, column, value, parts):
     assert all(part in str(error.value) for part in parts)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"dataset,backbone,reducer,keep_rate,image_size,plugins,seed,test_top1\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00", b"dataset,backbone,reducer,keep_rate,image_size,plugins,seed,test_top1\n"]
+)
 def test_files_that_hold_no_runs(tmp_path, content):
     (tmp_path / "runs.csv").write_bytes(content)
     with pytest.raises(UserError, match="runs.csv"):

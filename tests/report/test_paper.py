@@ -16,7 +16,9 @@ COSTS = {  # GMACs of ViT-B/16 with EViT at 0.1, 0.25, 0.5, 0.7 and without redu
 
 @pytest.fixture(scope="module")
 def cells():
-    return paper_cells().set_index(["reducer", "backbone", "image_size", "plugins", "keep_rate", "dataset"]).sort_index()
+    return (
+        paper_cells().set_index(["reducer", "backbone", "image_size", "plugins", "keep_rate", "dataset"]).sort_index()
+    )
 
 
 def test_the_shipped_runs_are_the_papers(cells):

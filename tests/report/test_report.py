@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from report.fake_runs import write_messy, write_run
 
+from report.fake_runs import write_messy, write_run
 from ufgir.cli import run_command
 from ufgir.report import __main__ as command
 from ufgir.report.collect import read_csv, read_folders
@@ -93,14 +93,20 @@ def test_the_page_needs_no_other_file_and_leaves_empty_sections_out(messy):
     assert len(page.ids) == len(set(page.ids)) and all(len(alt) > 40 for alt in page.alts)
     assert not re.search(r"url\((?!%23)", page.text) and "@import" not in page.text and 'name="viewport"' in page.text
     headings = page.headings
-    assert {"Table I", "Best learning rate (val)", "Missing", "Variants", "Limited and debug runs", "Not used"} <= set(headings)
+    assert {"Table I", "Best learning rate (val)", "Missing", "Variants", "Limited and debug runs", "Not used"} <= set(
+        headings
+    )
     assert "Gradients" not in headings and "Beside the paper" not in headings
     assert "CUDA out of memory" in page.text and "nothing to compare" in page.text
     assert not list(messy.parent.glob(".*")), "no draft is left"
 
 
 def test_a_report_is_replaced_by_the_same_files(rows, write, tmp_path, capsys):
-    first, out, file = tmp_path / "first", tmp_path / "report", write(rows.iloc[:5].assign(gmacs=float("nan"), num_classes=""))
+    first, out, file = (
+        tmp_path / "first",
+        tmp_path / "report",
+        write(rows.iloc[:5].assign(gmacs=float("nan"), num_classes="")),
+    )
     assert run(f"runs={file}", f"out={first}") == 0
     shutil.copytree(first, out)
     (out / "stale.md").touch()
@@ -172,7 +178,9 @@ def cells(*rows: tuple) -> pd.DataFrame:
 
 
 def test_points_are_means_over_the_same_backbones():
-    rows = [(name, "evit", plugins, "0.1", value) for name, value in (("a", 10), ("b", 30)) for plugins in ("base", "clca")]
+    rows = [
+        (name, "evit", plugins, "0.1", value) for name, value in (("a", 10), ("b", 30)) for plugins in ("base", "clca")
+    ]
     points, who = over_backbones(cells(*rows, ("c", "evit", "base", "0.1", 90)), ["plugins", "keep_rate"])
     assert points["mean"].tolist() == [20, 20] and who == "2 backbones", "c has no clca"
     assert points["std"].isna().all() and not points["partial"].any()

@@ -99,7 +99,7 @@ def summary(pairs: pd.DataFrame) -> dict[str, float]:
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of (n,) units at `LEVEL` percent, always with the same random numbers."""
+    """Percentile bootstrap interval of the mean of (n,) units at `LEVEL` percent, the same every time."""
     if len(values) < 2:
         return float("nan"), float("nan")
     draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))

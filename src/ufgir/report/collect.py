@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +91,21 @@ def read_csv(file: Path) -> Collected:
     ]  # fmt: skip
     if frame.empty or errors:
         raise UserError(*(errors or [f"runs={file}: no rows."]))
-    protocols, folds = (frame[name].astype(object).fillna("") if name in frame else [""] * len(frame)
-                        for name in ("protocol", "fold"))
+    protocols, folds = (
+        frame[name].astype(object).fillna("") if name in frame else [""] * len(frame) for name in ("protocol", "fold")
+    )
     frame["protocol"] = [
-        str(protocol).strip() or ("test" if fold == "" else "cv") for protocol, fold in zip(protocols, folds, strict=True)
+        str(protocol).strip() or ("test" if fold == "" else "cv")
+        for protocol, fold in zip(protocols, folds, strict=True)
     ]
+    number = partial(pd.to_numeric, errors="coerce")
     rates = frame["keep_rate"].astype(str).str.split(r"[ _]+", regex=True)
     expected = {
         **{name: ("a value", frame[name].notna()) for name in names[:7]},
-        **{name: ("a number", (frame[name].isna() & (name not in NEEDED)) | pd.to_numeric(frame[name], errors="coerce").notna())
+        **{name: ("a number", number(frame[name]).notna() | (frame[name].isna() & (name not in NEEDED)))
            for name in NUMBERS if name in frame},
         "keep_rate": ("a number above 0 and at most 1",
-                      rates.map(lambda some: pd.to_numeric(pd.Series(some), errors="coerce").between(1e-9, 1).all())),
+                      rates.map(lambda some: number(pd.Series(some)).between(1e-9, 1).all())),
         "protocol": (f"one of {', '.join(PROTOCOLS)}", frame["protocol"].isin(PROTOCOLS)),
     }  # fmt: skip
     for protocol, name in (("val", "val_top1"), ("test", "test_top1")):
@@ -174,7 +178,9 @@ def read_folders(root: Path) -> Collected:
     alike = frame.duplicated([*PLACE, "variant", "seed", "fold"], keep=False)  # such as those of other split tables
     frame.loc[alike, "variant"] += " run=" + identities
     frame, letters = lettered(frame)
-    gradients = [curve for run in frame["run"] if (curve := gradient_curve(run, root / run / "metrics.csv")) is not None]
+    gradients = [
+        curve for run in frame["run"] if (curve := gradient_curve(run, root / run / "metrics.csv")) is not None
+    ]
     more = {"gradients": pd.concat(gradients, ignore_index=True)} if gradients else {}
     return Collected(frame, skipped, tidy(pd.DataFrame(unfinished), "why"), variants=letters, **more)
 
@@ -192,7 +198,9 @@ def find_folders(root: Path) -> list[Path]:
 def names_of(config: RunConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is compared by."""
     names = axes(config)
-    rate = 0.25 if (names["reducer"], config.keep_rate, config.reduction_layers) == ("tome", 0.5, TOME_QUARTER) else None
+    rate = (
+        0.25 if (names["reducer"], config.keep_rate, config.reduction_layers) == ("tome", 0.5, TOME_QUARTER) else None
+    )
     return {**names, "keep_rate": rate_text(rate or names["keep_rate"]), "timm_name": values["backbone"]["name"]}
 
 
@@ -210,7 +218,9 @@ def row_of(results: Mapping[str, Any], name: str) -> dict[str, Any]:
     debug = any(re.match(r"\+?debug=(?!null)", override) for override in results.get("overrides") or ())
     # 1.0 is all batches, 1 is one batch.
     row["limited"] = debug or any(not isinstance(limit, float) or limit != 1.0 for limit in limits)
-    known = {key: results.get(key) for key in ("test_top1", "val_top1", "test_images", "val_images", "images_per_second")}
+    known = {
+        key: results.get(key) for key in ("test_top1", "val_top1", "test_images", "val_images", "images_per_second")
+    }
     facts = {key: results[key] for key in ("gmacs", "params_m", "train_minutes", "num_classes")}
     device = results.get("device") or results.get("versions", {}).get("device") or "unknown device"
     precision = results.get("precision") or results["config"]["trainer"]["precision"]
@@ -260,7 +270,9 @@ def variants_of(frame: pd.DataFrame, settings: list[dict[str, str]]) -> list[str
 
 def lettered(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """The runs with a letter for each variant, and what the letters stand for."""
-    texts = sorted(set(frame["variant"].str.strip()) - {""}, key=lambda text: [_number(p) for p in re.split("([=, ])", text)])
+    texts = sorted(
+        set(frame["variant"].str.strip()) - {""}, key=lambda text: [_number(p) for p in re.split("([=, ])", text)]
+    )
     letters = {text: _letter(number) for number, text in enumerate(texts)}
     frame = frame.assign(variant=[letters.get(text.strip(), "") for text in frame["variant"]])
     return frame, {letter: text for text, letter in letters.items()}

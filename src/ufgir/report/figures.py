@@ -31,7 +31,6 @@ STYLE = {
     "svg.hashsalt": "ufgir", "svg.fonttype": "none",
 }  # fmt: skip
 WIDTH, HEIGHT = 4.2, 3.1  # of a panel, inches
-FEW = 5  # values, of which no box is drawn
 NUMBERED = 12  # points of a panel that keep rates can be written beside
 MOST_CURVES = 9  # panels of gradients
 
@@ -58,7 +57,7 @@ class Panel:
             stream = BytesIO()
             figure.savefig(stream, format="svg", metadata={"Date": None})
         svg = stream.getvalue().decode()
-        return "data:image/svg+xml," + quote(svg[svg.index("<svg"):], safe=" /:;=,()<>'")
+        return "data:image/svg+xml," + quote(svg[svg.index("<svg") :], safe=" /:;=,()<>'")
 
 
 @dataclass
@@ -98,8 +97,10 @@ class Plot:
                 panel.on(axis)
             for axis in axes[len(self.panels) :]:
                 axis.set_axis_off()
-            handles = [Line2D([], [], color=colour, marker=marker if marker in MARKERS else "", linewidth=2, label=label)
-                       for label, colour, marker in self.legend]  # fmt: skip
+            handles = [
+                Line2D([], [], color=colour, marker=marker if marker in MARKERS else "", label=label)
+                for label, colour, marker in self.legend
+            ]
             if handles:
                 figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 3 * columns))
             for form, date in (("svg", "Date"), ("pdf", "CreationDate")):  # without a date: same runs, same file
@@ -124,9 +125,10 @@ def over_backbones(cells: pd.DataFrame, point: list[str]) -> tuple[pd.DataFrame,
     rest = cells[~cells.set_index(point).index.isin(used.set_index(point).index)]
     alone = cells["backbone"].nunique() == 1
     points = [
-        part.groupby(point).agg(mean=("mean", "mean"), std=("std", "mean"), gmacs=("gmacs", "mean")).assign(partial=flag)
-        for part, flag in ((used, not len(complete)), (rest, True)) if len(part)
-    ]  # fmt: skip
+        part.groupby(point)[["mean", "std", "gmacs"]].mean().assign(partial=flag)
+        for part, flag in ((used, not len(complete)), (rest, True))
+        if len(part)
+    ]
     points = pd.concat(points).reset_index().sort_values("gmacs")
     points["std"] = points["std"] if alone else np.nan
     names = used["backbone"].unique()
@@ -159,7 +161,8 @@ def _line(axis: Axes, points: pd.DataFrame, **style: object) -> None:
 
 
 COST_NOTE = (
-    "Left and up is better; grey: the Pareto front of the panel, costs within 1 % taken as equal. Hollow points: means over fewer backbones than the "
+    "Left and up is better; grey: the Pareto front of the panel, costs within 1 % taken as equal. Hollow points: "
+    "means over fewer backbones than the "
     "others. Bars: standard deviation over the seeds, where there is one backbone."
 )
 
@@ -174,12 +177,14 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
     sizes = sorted(cells["image_size"].unique())
 
     def panel(dataset: str) -> Panel:
-        points, who = over_backbones(cells[cells["dataset"] == dataset], ["plugins", "image_size", "reducer", "keep_rate"])
+        points, who = over_backbones(
+            cells[cells["dataset"] == dataset], ["plugins", "image_size", "reducer", "keep_rate"]
+        )
 
         def draw(axis: Axes) -> None:
             for (plugins, size), line in points.groupby(["plugins", "image_size"]):
                 number = sizes.index(size)
-                _line(axis, line, color=PLUGIN_COLOURS.get(plugins, "#882255"), marker=list(MARKERS)[number],
+                _line(axis, line, color=plugin_colour(plugins), marker=list(MARKERS)[number],
                       linestyle="-" if number == len(sizes) - 1 else "--")  # fmt: skip
             cost_axis(axis, points, cells["gmacs"], metric)
 
@@ -187,12 +192,13 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
 
     lines = cells[["plugins", "image_size"]].drop_duplicates()
     legend = [
-        (f"{plugins} {size} px", PLUGIN_COLOURS.get(plugins, "#882255"), list(MARKERS)[sizes.index(size)])
+        (f"{plugins} {size} px", plugin_colour(plugins), list(MARKERS)[sizes.index(size)])
         for plugins in ordered(lines["plugins"], PLUGINS) for size in sizes
         if ((lines["plugins"] == plugins) & (lines["image_size"] == size)).any()
     ]  # fmt: skip
     caption = (
-        f"{metric.capitalize()} against GMACs of one image for {reducer}. Each point is a keep rate, from the lowest on the "
+        f"{metric.capitalize()} against GMACs of one image for {reducer}. Each point is a keep rate, from the lowest "
+        "on the "
         f"left to no reduction on the right; mean over seeds and backbones. {COST_NOTE}"
     )
     panels = [panel(dataset) for dataset in ordered(cells["dataset"], DATASETS)]
@@ -209,7 +215,9 @@ def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") 
     styles = {name: (COLOURS[number % len(COLOURS)], list(MARKERS)[number % len(MARKERS)])
               for number, name in enumerate(reducers)}  # fmt: skip
     groups = [
-        (key, part) for key, part in cells.groupby(["image_size", "dataset", "plugins"]) if others & set(part["reducer"])
+        (key, part)
+        for key, part in cells.groupby(["image_size", "dataset", "plugins"])
+        if others & set(part["reducer"])
     ]
     groups.sort(key=lambda group: (*group[0][:2], PLUGINS.index(group[0][2]) if group[0][2] in PLUGINS else 9))
     drawn = [(key, *over_backbones(part, ["reducer", "keep_rate"])) for key, part in groups]
@@ -230,69 +238,22 @@ def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") 
         return Panel(f"{key[1]}, {key[0]} px, {key[2]} ({who})", draw)
 
     caption = (
-        f"{metric.capitalize()} against GMACs of one image for each reducer. Each point is a keep rate; mean over seeds and "
+        f"{metric.capitalize()} against GMACs of one image for each reducer. Each point is a keep rate; mean over "
+        "seeds and "
         f"backbones. The panels of one data set have the same scale. {COST_NOTE}"
     )
     legend = [(name, *styles[name]) for name in reducers]
     return Plot("reducers_gmacs", "Reducers", caption, [panel(*group) for group in drawn], legend, backbone)
 
 
+def plugin_colour(name: str) -> str:
+    return PLUGIN_COLOURS.get(name, "#882255")
+
+
 def main_reducer(cells: pd.DataFrame) -> str:
     """The reducer of most cells."""
     reduced = cells.loc[cells["reducer"] != "none", "reducer"]
     return reduced.value_counts().index[0] if len(reduced) else "none"
-
-
-def boxes_by_reducer(cells: pd.DataFrame, metric: str) -> Plot | None:
-    """A panel for each data set and size: for each reducer a box of cells without plug-ins, and one with CLCA."""
-    cells = cells[cells["plugins"].isin(["base", "clca"])]
-    both = cells.groupby(["image_size", "dataset", "reducer"])["plugins"].transform("nunique") == 2
-    groups = list(cells[both].groupby(["image_size", "dataset"]))
-    if not groups:
-        return None
-
-    def panel(size: int, dataset: str, part: pd.DataFrame) -> Panel:
-        part, rates = _common_rates(part)
-        names = ordered(part["reducer"], REDUCERS)
-
-        def draw(axis: Axes) -> None:
-            for offset, plugins in ((-0.2, "base"), (0.2, "clca")):
-                for place, name in enumerate(names):
-                    values = part.loc[(part["reducer"] == name) & (part["plugins"] == plugins), "mean"]
-                    _box(axis, values, place + offset, PLUGIN_COLOURS[plugins])
-            axis.set_xticks(range(len(names)), names, rotation=30 if len(names) > 3 else 0)
-            axis.set_ylabel(f"{metric}, %")
-            axis.grid(axis="x", visible=False)
-
-        return Panel(f"{dataset}, {size} px, keep {rates}", draw)
-
-    caption = (
-        f"{metric.capitalize()} of the cells of each reducer, base against CLCA: one value for each backbone and keep rate, "
-        "seeds averaged, over the keep rates that all reducers of a panel have. Line: median; box: quartiles; whiskers: up "
-        f"to 1.5 times the box; fewer than {FEW} values are shown as points."
-    )
-    legend = [(name, PLUGIN_COLOURS[name], "s") for name in ("base", "clca")]
-    panels = [panel(size, dataset, part) for (size, dataset), part in groups]
-    return Plot("reducers", "Base against CLCA by reducer", caption, panels, legend)
-
-
-def _box(axis: Axes, values: pd.Series, place: float, colour: str) -> None:
-    if len(values) < FEW:
-        axis.plot([place] * len(values), values, "o", color=colour, alpha=0.75)
-        return
-    axis.boxplot(
-        values, positions=[place], widths=0.34, patch_artist=True, medianprops={"color": "white"},
-        boxprops={"facecolor": colour, "alpha": 0.75}, flierprops={"markersize": 3}, manage_ticks=False,
-    )  # fmt: skip
-
-
-def _common_rates(part: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Cells at the keep rates that all reducers have, `none` aside, and those rates; all cells if there are none."""
-    sets = [set(rates) for _, rates in part[part["reducer"] != "none"].groupby("reducer")["keep_rate"]]
-    common = set.intersection(*sets) if sets else set()
-    if not common:
-        return part, "as run" if sets else "1"
-    return part[part["keep_rate"].isin(common) | (part["reducer"] == "none")], ", ".join(sorted(common))
 
 
 def ablation(cells: pd.DataFrame, metric: str) -> Plot | None:
@@ -315,7 +276,7 @@ def ablation(cells: pd.DataFrame, metric: str) -> Plot | None:
                 bars = points[points["plugins"] == plugins]
                 keys = zip(bars["reducer"], bars["keep_rate"], strict=True)
                 where = [places.index(key) + (number - (len(names) - 1) / 2) * width for key in keys]
-                axis.bar(where, bars["mean"], width * 0.92, yerr=bars["std"], color=PLUGIN_COLOURS.get(plugins, "#882255"))
+                axis.bar(where, bars["mean"], width * 0.92, yerr=bars["std"], color=plugin_colour(plugins))
             axis.set_xticks(range(len(places)), ["none" if name == "none" else rate for name, rate in places])
             axis.set_xlabel("keep rate")
             axis.set_ylabel(f"{metric}, %")
@@ -324,12 +285,13 @@ def ablation(cells: pd.DataFrame, metric: str) -> Plot | None:
         return Panel(f"{dataset}, {size} px ({who})", draw)
 
     caption = (
-        f"{metric.capitalize()} of {reducer} with neither plug-in (base), the aggregation head (cla), the cache (clc) and "
+        f"{metric.capitalize()} of {reducer} with neither plug-in (base), the aggregation head (cla), the cache "
+        "(clc) and "
         "both (clca) at each keep rate, mean over seeds and backbones. A setting without runs has no bar. Whiskers: "
         "standard deviation over the seeds, where there is one backbone."
     )
     used = ordered(pd.concat([part for _, part in groups])["plugins"], PLUGINS)
-    legend = [(name, PLUGIN_COLOURS.get(name, "#882255"), "s") for name in used]
+    legend = [(name, plugin_colour(name), "s") for name in used]
     return Plot("ablation", "Ablation of the plug-ins", caption, [panel(*key, part) for key, part in groups], legend)
 
 
@@ -344,7 +306,9 @@ def difference_intervals(differences: Table | None, metric: str) -> Plot | None:
             errors = np.stack([part["mean"] - part["low"], part["high"] - part["mean"]])
             axis.errorbar(part["mean"], places, xerr=errors, fmt="o", color=PLUGIN_COLOURS["clca"], capsize=3)
             axis.axvline(0, color="black", linewidth=1)
-            names = [f"{row.reducer} {'' if row.reducer == 'none' else row.keep_rate}".strip() for row in part.itertuples()]
+            names = [
+                f"{row.reducer} {'' if row.reducer == 'none' else row.keep_rate}".strip() for row in part.itertuples()
+            ]
             axis.set_yticks(places, [f"{name} ({n})" for name, n in zip(names, part["units"], strict=True)])
             axis.set_ylim(0.3, len(part) + 0.7)
             axis.set_xlabel("CLCA minus base, points")
@@ -352,7 +316,8 @@ def difference_intervals(differences: Table | None, metric: str) -> Plot | None:
         return Panel(f"{int(size)} px", draw, 1.0 + 0.2 * len(part))
 
     caption = (
-        f"Mean paired difference of {metric}, CLCA minus base, with its {LEVEL} % bootstrap interval, by reducer and keep "
+        f"Mean paired difference of {metric}, CLCA minus base, with its {LEVEL} % bootstrap interval, by reducer and "
+        "keep "
         "rate; in brackets the number of pairs. Right of the line CLCA is better."
     )
     groups = differences.values.dropna(subset=["reducer"]).groupby("image_size")
@@ -367,11 +332,13 @@ def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Plot | Non
         return None
     groups = sorted(curves.groupby(keys), key=lambda group: -group[1]["plugins"].nunique())
 
-    def panel(dataset: str, backbone: str, size: int, reducer: str, rate: str, variant: str, part: pd.DataFrame) -> Panel:
+    def panel(
+        dataset: str, backbone: str, size: int, reducer: str, rate: str, variant: str, part: pd.DataFrame
+    ) -> Panel:
         def draw(axis: Axes) -> None:
             for plugins in ordered(part["plugins"], PLUGINS):
                 steps = part[part["plugins"] == plugins].groupby("step")["grad_max"]
-                line, colour = steps.mean(), PLUGIN_COLOURS.get(plugins, "#882255")
+                line, colour = steps.mean(), plugin_colour(plugins)
                 axis.plot(line.index, line, color=colour, linewidth=1.4)
                 axis.fill_between(line.index, steps.min(), steps.max(), color=colour, alpha=0.15, linewidth=0)
             axis.set_yscale("log")
@@ -387,7 +354,7 @@ def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Plot | Non
         "band: from the smallest to the largest. gradients.csv has the mean gradients too"
         + (f", and the curves of {unseen} more panels." if unseen > 0 else ".")
     )
-    legend = [(name, PLUGIN_COLOURS.get(name, "#882255"), "━") for name in ordered(curves["plugins"], PLUGINS)]
+    legend = [(name, plugin_colour(name), "━") for name in ordered(curves["plugins"], PLUGINS)]
     panels = [panel(*key, part) for key, part in groups[:MOST_CURVES]]
     return Plot("gradients", "Gradients", caption, panels, legend)
 
@@ -407,7 +374,7 @@ def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str)
     def panel(dataset: str, size: int, device: str, part: pd.DataFrame) -> Panel:
         def draw(axis: Axes) -> None:
             for (plugins, reducer), some in part.groupby(["plugins", "reducer"]):
-                colour = PLUGIN_COLOURS.get(plugins, "#882255")
+                colour = plugin_colour(plugins)
                 axis.scatter(some["images_per_second"], some["top1"], color=colour, marker=markers[reducer], s=40)
             for row in part.itertuples() if len(part) <= NUMBERED else ():
                 axis.annotate(row.keep_rate, (row.images_per_second, row.top1), fontsize=8, xytext=(5, 4),
@@ -419,10 +386,11 @@ def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str)
         return Panel(f"{dataset}, {size} px, {device}", draw)
 
     caption = (
-        f"{metric.capitalize()} against the measured speed of the test pass, mean over seeds, each device by itself; up to "
+        f"{metric.capitalize()} against the measured speed of the test pass, mean over seeds, each device by itself; "
+        "up to "
         f"{NUMBERED} points have their keep rates beside them. Right and up is better."
     )
-    legend = [(name, PLUGIN_COLOURS.get(name, "#882255"), "s") for name in ordered(points["plugins"], PLUGINS)]
+    legend = [(name, plugin_colour(name), "s") for name in ordered(points["plugins"], PLUGINS)]
     legend += [(name, "#555555", markers[name]) for name in reducers]
     panels = [panel(*key, part) for key, part in points.groupby(names)]
     return Plot("speed", "Accuracy against measured speed", caption, panels, legend)

@@ -52,7 +52,9 @@ def check_out(out: Path, runs: Path) -> None:
     if runs.is_dir() and runs.resolve().is_relative_to(out.resolve()):
         raise UserError(f"out={out}: holds the runs themselves. Name another folder.")
     if Path.cwd().is_relative_to(out.resolve()):
-        raise UserError(f"out={out}: the current folder is inside, and a report replaces its folder. Try {out / 'report'}.")
+        raise UserError(
+            f"out={out}: the current folder is inside, and a report replaces its folder. Try {out / 'report'}."
+        )
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         page = out / "index.html"
         if not (page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:1000]):
@@ -123,9 +125,13 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
         _write_parts(section, folder)
     lead = _lead(collected, runs, source, plans, missing)
     if compare and not any(section.title == "Beside the paper" for section in sections):
-        lead.append("None of these runs is of a data set of the paper and of protocol test, so there is nothing to compare.")
+        lead.append(
+            "None of these runs is of a data set of the paper and of protocol test, so there is nothing to compare."
+        )
     choices = ordered([part.backbone for section in sections for part in section.parts if part.backbone])
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("ufgir.report", "."), autoescape=True, trim_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ufgir.report", "."), autoescape=True, trim_blocks=True
+    )
     environment.filters["markdown"] = _html
     page = environment.get_template("page.html").render(
         title=f"Report of {source}", lead=lead, sections=sections,
@@ -166,8 +172,7 @@ def _sections(runs: pd.DataFrame, cells: pd.DataFrame, collected: Collected, pro
             *(figures.plugins_against_cost(part, metric, name) for name, part in by_backbone.items()),
             *(figures.reducers_against_cost(part, metric, name) for name, part in by_backbone.items()),
         ]),
-        Section("Base against CLCA", [figures.boxes_by_reducer(drawn, metric),
-                                      figures.difference_intervals(differences, metric), differences]),
+        Section("Base against CLCA", [figures.difference_intervals(differences, metric), differences]),
         Section("Ablation of the plug-ins", [figures.ablation(drawn, metric)]),
         Section("Gradients", [figures.gradients_by_step(runs, collected.gradients)]),
         Section("Accuracy against measured speed", [figures.accuracy_against_speed(drawn, runs, metric)]),
@@ -189,7 +194,9 @@ def _lead(collected: Collected, runs: pd.DataFrame, source: str, plans: dict, mi
         for name, title in (("dataset", "data set"), ("backbone", "backbone"), ("reducer", "reducer"),
                             ("keep_rate", "keep rate"), ("image_size", "image size"))
     )  # fmt: skip
-    kinds = [f"{(whole['protocol'] == name).sum():,} of protocol {name}" for name in ordered(whole["protocol"], PROTOCOLS)]
+    kinds = [
+        f"{(whole['protocol'] == name).sum():,} of protocol {name}" for name in ordered(whole["protocol"], PROTOCOLS)
+    ]
     kinds += [f"{len(runs) - len(whole):,} limited or debug runs"] if len(runs) > len(whole) else []
     lines = [
         f"{len(runs):,} finished runs from {source} ({', '.join(kinds)}): {counts}.",
@@ -208,7 +215,8 @@ def _lead(collected: Collected, runs: pd.DataFrame, source: str, plans: dict, mi
         )
     if (runs["gmacs_source"] == "recount").any():
         lines.append(
-            "GMACs are recounted in models built for it, attention included; those of the source are not used. For ATS, "
+            "GMACs are recounted in models built for it, attention included; those of the source are not used. For "
+            "ATS, "
             "whose cost depends on weights and images, they hold for untrained weights and noise."
         )
     if runs["gmacs"].isna().any():
@@ -223,9 +231,13 @@ def _html(text: str) -> Markup:
     mean, plus, spread = str(escape(text)).partition(" ± ")
     spread, paren, difference = spread.partition(" (") if plus else ("", "", "")
     if not plus:
-        mean, paren, difference = mean.partition(" (") if text.endswith(")") and text[0] in "*0123456789" else (mean, "", "")
+        mean, paren, difference = (
+            mean.partition(" (") if text.endswith(")") and text[0] in "*0123456789" else (mean, "", "")
+        )
     mean = f"<b>{mean.strip('*')}</b>" if mean.startswith("**") else mean
     sign = "up" if difference.startswith("+") else "down"
     return Markup(
-        mean + (f" <small>± {spread}</small>" if plus else "") + (f" <small class={sign}>{difference[:-1]}</small>" if paren else "")
+        mean
+        + (f" <small>± {spread}</small>" if plus else "")
+        + (f" <small class={sign}>{difference[:-1]}</small>" if paren else "")
     )

@@ -1,8 +1,7 @@
 """The authors' published runs, and multiply-accumulates counted in models that are really built.
 
-`published_runs.csv.gz` holds the 4,458 runs of Rios et al. (ICASSP 2025, arXiv 2501.00243) as their repository publishes
-them, numbers only. Its GMACs are not theirs, which are partly missing and partly without attention: it is the `runs.csv`
-that this report wrote for their table.
+`published_runs.csv.gz` holds the 4,458 runs of Rios et al. (ICASSP 2025, arXiv 2501.00243), numbers only. Its GMACs are
+not theirs, which are partly missing and partly without attention, but those that a report of their table counted.
 """
 
 import warnings
@@ -16,7 +15,7 @@ from rich.progress import track
 from torch import nn
 
 import ufgir
-from ufgir.errors import UserError, UfgirWarning
+from ufgir.errors import UfgirWarning, UserError
 from ufgir.report.cells import cells_of, scored
 from ufgir.report.collect import TOME_QUARTER, read_csv
 
@@ -51,7 +50,9 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         return runs, []
     keys = pd.Series(list(runs[KEY].itertuples(index=False, name=None)), index=runs.index)
     shipped = read_csv(PUBLISHED).runs if PUBLISHED.is_file() else runs.iloc[:0]
-    counts: dict[tuple, float] = dict(zip(shipped[KEY].itertuples(index=False, name=None), shipped["gmacs"], strict=True))
+    counts: dict[tuple, float] = dict(
+        zip(shipped[KEY].itertuples(index=False, name=None), shipped["gmacs"], strict=True)
+    )
     errors: dict[str, None] = {}
     unknown = [key for key in dict.fromkeys(keys[~own]) if key not in counts]
     for key in track(unknown, "counting GMACs", console=Console(stderr=True), transient=True, disable=not unknown):
@@ -69,7 +70,9 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return runs.assign(gmacs=gmacs, gmacs_source=source), list(errors)
 
 
-def recount_gmacs(backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str, num_classes: int) -> float:
+def recount_gmacs(
+    backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str, num_classes: int
+) -> float:
     """GMACs of one image, with random weights, on which the count depends for ATS alone.
 
     Args:

@@ -74,7 +74,11 @@ def find_plans(sweeps: Iterable[str], runs: pd.DataFrame) -> dict[str, pd.DataFr
         planned = planned_runs(file)
         if planned[["dataset", "backbone", "image_size"]].isna().any(axis=None):
             continue
-        parts = [part for _, part in planned.groupby("dataset") if _absent(part, runs)["absent"].sum() <= (1 - COVERED) * len(part)]
+        parts = [
+            part
+            for _, part in planned.groupby("dataset")
+            if _absent(part, runs)["absent"].sum() <= (1 - COVERED) * len(part)
+        ]
         if parts:
             plans[name] = pd.concat(parts)
     return plans
@@ -130,7 +134,9 @@ def missing_runs(
     settled = set(pd.concat([known, done]).itertuples(index=False, name=None))
     fewer = [row for row in _fewer_seeds(runs, names) if tuple(row[name] for name in names) not in settled]
     parts.append(pd.DataFrame(fewer))
-    missing = pd.concat([part for part in parts if len(part)], ignore_index=True) if any(map(len, parts)) else pd.DataFrame()
+    missing = (
+        pd.concat([part for part in parts if len(part)], ignore_index=True) if any(map(len, parts)) else pd.DataFrame()
+    )
     missing = missing.reindex(columns=[*names, "absent", "seeds", "why"])
     return missing.astype({name: object for name in names}).fillna({name: "any" for name in names})
 

@@ -108,7 +108,10 @@ def legend(cells: pd.DataFrame, metric: str) -> list[str]:
     """What the accuracies of a table are."""
     most = int(cells["n"].max())
     uneven = f"Seeds: {most}, or as in [ ]." if (cells["n"] < most).any() else f"Seeds: {most}."
-    return [f"{metric.capitalize()} in percent, mean ± standard deviation (n - 1) over the seeds; {MISSING}: no run. {uneven}"]
+    return [
+        f"{metric.capitalize()} in percent, mean ± standard deviation (n - 1) over the seeds; {MISSING}: no run. "
+        f"{uneven}"
+    ]
 
 
 def spread(cells: pd.DataFrame, rows: list[str], column: str, versus_base: bool = False) -> pd.DataFrame:
@@ -148,13 +151,17 @@ def table1(cells: pd.DataFrame, metric: str, backbone: str = "") -> Table | None
     choice = {**TABLE1, "backbone": backbone or TABLE1["backbone"]}
     if not _matches(pool, choice).any():
         reduced = pool[pool["reducer"] != "none"]
-        choice = dict(zip(TABLE1, (reduced if len(reduced) else pool)[list(TABLE1)].value_counts().index[0], strict=True))
+        choice = dict(
+            zip(TABLE1, (reduced if len(reduced) else pool)[list(TABLE1)].value_counts().index[0], strict=True)
+        )
     chosen = pool[_matches(pool, choice) | _matches(pool, {**choice, "reducer": "none"})]
     rows = row_names(chosen, "reducer", "keep_rate", "plugins")
     frame = spread(chosen, rows, "dataset", versus_base=True)
     costs = chosen.groupby(rows)["gmacs"].mean()  # data sets differ by their classifiers alone
     if costs.notna().any():
-        frame["GMACs"] = [cost_text(costs[row]) for row in frame.iloc[:, : len(rows)].itertuples(index=False, name=None)]
+        frame["GMACs"] = [
+            cost_text(costs[row]) for row in frame.iloc[:, : len(rows)].itertuples(index=False, name=None)
+        ]
     frame = pd.concat([frame[frame["reducer"] != "none"], frame[frame["reducer"] == "none"]])
     title = f"Table I: {choice['reducer']}, {choice['backbone']}, {choice['image_size']} px"
     notes = legend(chosen, metric)
@@ -173,7 +180,10 @@ def by_axis(cells: pd.DataFrame, axis: str, column: str, metric: str) -> list[Ta
     for value in ordered(cells[axis], ORDERS.get(axis, ())):
         part = cells[cells[axis] == value]
         rows = row_names(part, "image_size", "reducer", "keep_rate", "plugins")
-        name, title = f"{axis}_{re.sub(r'[^A-Za-z0-9._-]', '_', value)}", f"{TITLES.get(axis, axis).capitalize()} {value}"
+        name, title = (
+            f"{axis}_{re.sub(r'[^A-Za-z0-9._-]', '_', value)}",
+            f"{TITLES.get(axis, axis).capitalize()} {value}",
+        )
         tables.append(Table(name, title, spread(part, rows, column), part, legend(part, metric), len(rows)))
     return tables
 
@@ -218,7 +228,12 @@ def differences(runs: pd.DataFrame, metric: str, better: str = "clca", worse: st
     if pairs.empty:
         return None
     rows = []
-    for keys in (["image_size", "reducer", "keep_rate"], ["image_size", "dataset"], ["image_size", "backbone"], ["image_size"]):
+    for keys in (
+        ["image_size", "reducer", "keep_rate"],
+        ["image_size", "dataset"],
+        ["image_size", "backbone"],
+        ["image_size"],
+    ):
         for values, group in arranged(pairs, keys).groupby(keys, sort=False):
             rows.append({"by": " ".join(keys), **dict(zip(keys, values, strict=True)), **summary(group)})
     values = pd.DataFrame(rows)
@@ -231,8 +246,10 @@ def differences(runs: pd.DataFrame, metric: str, better: str = "clca", worse: st
     ]
     frame[["wins", "ties", "losses"]] = values[["wins", "ties", "losses"]]
     notes = [
-        f"Percentage points of {metric}, {better} minus {worse}, over runs of the same cell and seed; {alone} runs without "
-        "a partner are left out. A unit is a cell with its seeds averaged, or a seed where there is one cell. Interval: "
+        f"Percentage points of {metric}, {better} minus {worse}, over runs of the same cell and seed; {alone} runs "
+        "without "
+        "a partner are left out. A unit is a cell with its seeds averaged, or a seed where there is one cell. "
+        "Interval: "
         f"{RESAMPLES:,} bootstrap resamples of the units. A win is a unit with a difference above 0."
     ]
     return Table("differences", f"{better.upper()} minus {worse}", titled(frame), values, notes, len(names))
@@ -260,7 +277,9 @@ def beside_paper(cells: pd.DataFrame, paper: pd.DataFrame, source: str) -> Table
         f"{(~ours & theirs).sum():,} of the paper's alone ({MISSING}: no run).",
         f"Paper: {source}",
     ]
-    values = both[[*CELL, "n", "mean", "std", "gmacs", "n_paper", "mean_paper", "std_paper", "gmacs_paper", "difference"]]
+    values = both[
+        [*CELL, "n", "mean", "std", "gmacs", "n_paper", "mean_paper", "std_paper", "gmacs_paper", "difference"]
+    ]
     return Table("comparison", "Ours beside the paper", titled(frame), values, notes, len(names))
 
 
