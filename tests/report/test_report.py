@@ -130,6 +130,17 @@ def test_one_run_is_enough(tmp_path):
     assert Page(tmp_path / "report" / "index.html").headings == ["Table I", "All cells"]
 
 
+def test_names_are_text_whatever_they_are(rows, write, tmp_path):
+    names = {"one": "<script>alert(1)</script>", "two": "$x_{$ é"}
+    frame = rows.replace({"dataset": names, "reducer": {"evit": '"><img src=x>'}}).assign(
+        backbone="../a/b|c", num_classes=""
+    )
+    assert run(f"runs={write(frame)}", f"out={tmp_path / 'out' / 'report'}") == 0
+    page = Page(tmp_path / "out" / "report" / "index.html")
+    assert "<script>alert" not in page.text and "<img src=x>" not in page.text and "&lt;script&gt;" in page.text
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report"}
+
+
 def test_nothing_but_an_earlier_report_is_replaced(messy, rows, write, tmp_path, monkeypatch, capsys):
     file = write(rows)
     mine = tmp_path / "mine"

@@ -44,7 +44,7 @@ class Panel:
     height: float = HEIGHT
 
     def on(self, axis: Axes) -> None:
-        axis.set_title("\n".join(textwrap.wrap(self.title, 52)), loc="left")
+        axis.set_title("\n".join(textwrap.wrap(self.title, 52)), loc="left", parse_math=False)
         self.draw(axis)
 
     @property

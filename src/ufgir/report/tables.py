@@ -53,12 +53,13 @@ class Table:
         cells = self.frame.map(lambda text: text.replace("|", "\\|"))
         body = cells.to_markdown(index=False, colalign=align, disable_numparse=True)
         notes = "  \n".join(self.notes)
-        (folder / f"{self.name}.md").write_text(f"**{self.title}**\n\n{body}\n\n{notes}\n", encoding="utf-8")
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", self.name)
+        (folder / f"{stem}.md").write_text(f"**{self.title}**\n\n{body}\n\n{notes}\n", encoding="utf-8")
         latex = self.frame.map(_latex).rename(columns=_latex)
         comments = "".join(f"% {line}\n" for line in [self.title, *self.notes, "needs the package booktabs"])
         text = comments + latex.to_latex(index=False, escape=False, column_format="".join(kinds))
-        (folder / f"{self.name}.tex").write_text(text, encoding="utf-8")
-        self.values.to_csv(folder / f"{self.name}.csv", index=False)
+        (folder / f"{stem}.tex").write_text(text, encoding="utf-8")
+        self.values.to_csv(folder / f"{stem}.csv", index=False)
 
 
 def _latex(text: str) -> str:
@@ -180,10 +181,7 @@ def by_axis(cells: pd.DataFrame, axis: str, column: str, metric: str) -> list[Ta
     for value in ordered(cells[axis], ORDERS.get(axis, ())):
         part = cells[cells[axis] == value]
         rows = row_names(part, "image_size", "reducer", "keep_rate", "plugins")
-        name, title = (
-            f"{axis}_{re.sub(r'[^A-Za-z0-9._-]', '_', value)}",
-            f"{TITLES.get(axis, axis).capitalize()} {value}",
-        )
+        name, title = f"{axis}_{value}", f"{TITLES.get(axis, axis).capitalize()} {value}"
         tables.append(Table(name, title, spread(part, rows, column), part, legend(part, metric), len(rows)))
     return tables
 
