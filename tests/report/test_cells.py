@@ -33,7 +33,7 @@ def test_protocols_are_kept_apart_and_folds_pooled_over_images(tmp_path):
     assert parts["cv"]["top1"].tolist() == [pytest.approx(0.1 * 10 + 0.2 * 20 + 0.7 * 30)]
     assert parts["val"]["top1"].max() == 47.5 and parts["val"]["test_top1"].isna().all()
     lacking = scored(runs, "cv")[1]
-    assert lacking["plugins"].tolist() == ["clca"] and "2 of 3" in lacking["why"].iloc[0]
+    assert lacking["plugins"].tolist() == ["clca"] and "2 (of 3)" in lacking["why"].iloc[0]
 
 
 def test_figures_show_one_variant_of_a_cell(runs):

@@ -41,7 +41,7 @@ def scored(runs: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, pd.DataFram
 def _absent_folds(runs: pd.DataFrame) -> str:
     folds = int(runs["folds"].max() if runs["folds"].notna().any() else runs["fold"].max() + 1)
     absent = sorted(set(range(folds)) - set(runs["fold"].dropna().astype(int)))
-    return f"folds {', '.join(map(str, absent))} of {folds} absent" if absent else ""
+    return f"absent folds: {', '.join(map(str, absent))} (of {folds})" if absent else ""
 
 
 def cells_of(runs: pd.DataFrame) -> pd.DataFrame:

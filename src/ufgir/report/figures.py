@@ -221,6 +221,7 @@ def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") 
     ]
     groups.sort(key=lambda group: (*group[0][:2], PLUGINS.index(group[0][2]) if group[0][2] in PLUGINS else 9))
     drawn = [(key, *over_backbones(part, ["reducer", "keep_rate"])) for key, part in groups]
+    span = pd.concat([points["gmacs"] for _, points, _ in drawn])
     limits: dict[tuple, list[float]] = {}
     for key, points, _ in drawn:  # the same scale for the same data set, so that plug-ins can be compared
         limits.setdefault(key[:2], []).extend(points["mean"])
