@@ -231,7 +231,7 @@ def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") 
             for reducer, line in points.groupby("reducer"):
                 colour, marker = styles[reducer]
                 _line(axis, line, color=colour, marker=marker)
-            cost_axis(axis, points, cells["gmacs"], metric)
+            cost_axis(axis, points, span, metric)
             low, high = min(limits[key[:2]]), max(limits[key[:2]])
             margin = 0.06 * (high - low) or 1.0
             axis.set_ylim(low - margin, high + margin)
