@@ -90,10 +90,11 @@ class GridSweeper(Sweeper):
             UserError: errors of any run, before the first one starts.
             RunFailed: some runs failed.
         """
-        from ufgir.config.compose import Composer
+        from ufgir.config.compose import Composer, refuse_hidden_files
         from ufgir.sweep.grid import Grid, jobs_of
         from ufgir.sweep.launch import launch_due
 
+        refuse_hidden_files(self.hydra_config)
         self._refuse_shared_gpus()
         overrides = [override for override in arguments if not override.startswith("sweep=")]
         if self.grid["union"] is None:

@@ -17,7 +17,7 @@ WITHOUT_EFFECT = (
     "data_root", "output_root", "keep", "logger",
     "dataset.name", "dataset.epochs", "dataset.pretrained", "dataset.root", "dataset.images", "dataset.expected",
     "dataset.cache", "dataset.num_workers", "dataset.val_fraction", "dataset.test_fraction", "dataset.progress",
-    "backbone.checkpoint", "reducer.name", "reducer.keep_rate", "plugins.name",
+    "backbone.checkpoint", "reducer.name", "reducer.keep_rate", "plugins.name", "augment.name",
     "trainer.accelerator", "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
     "trainer.gradient_checkpointing",
 )  # fmt: skip  # settings that change no number, or that are hashed by what they stand for: tables, weights, keep_rate

@@ -127,6 +127,7 @@ class PluginsConfig(Node):
 
 
 class AugmentConfig(Node):
+    name: str | None = None
     train: list[Part]
     batch: Part | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
