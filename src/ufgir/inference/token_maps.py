@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
@@ -32,7 +32,9 @@ DROPPED = 0.22  # brightness that is left of a dropped patch, which also loses i
 OUTLINE = np.array([255.0, 150.0, 0.0])  # around what is kept: orange, which no group has
 SHARE = LinearSegmentedColormap.from_list("share", ["#0d131c", "#56769f"])  # dark, so that what is kept stands out
 ATTENTION = colormaps["inferno"]
-GROUPS = np.array([color for number, color in enumerate(colormaps["tab20"].colors) if number // 2 not in (1, 7)])
+GROUPS = 255 * np.array([to_rgb(color) for color in (
+    "#3b82f6", "#ef4444", "#22c55e", "#d946ef", "#22d3ee", "#8b5cf6", "#f9a8d4", "#0f9a8a", "#bfdbfe", "#8a6a4a",
+)])  # fmt: skip
 
 PANEL = 384  # pixels, about: an image is enlarged a whole number of times, and everything else with it
 GAP, HEAD, FOOT, ABOVE, BELOW = 36, 96, 56, 78, 92  # pixels at that PANEL: between and around the panels
@@ -184,7 +186,7 @@ def paint_patches(pixels: np.ndarray, grid: tuple[int, int], patches: PatchMap, 
         pixels: of the image (H, W, 3), uint8.
         grid: rows and columns of patches.
         patches: what became of them.
-        colors: of each patch (P,), a row of `GROUPS`, for merged and mixed ones.
+        colors: what `group_colors` gives for merged and mixed ones (P, 2).
         line: thickness of the outlines, pixels.
     """
     state, luma = _on_pixels(pixels, grid, patches.state), (pixels @ GREY)[..., None]
@@ -194,13 +196,13 @@ def paint_patches(pixels: np.ndarray, grid: tuple[int, int], patches: PatchMap, 
         veiled = paint_values(pixels, grid, np.where(fused, patches.share, 0), SHARE)
         picture = np.where(_on_pixels(pixels, grid, fused)[..., None], veiled, picture)
     grouped = (patches.state == PatchState.MERGED) | (patches.state == PatchState.MIXED)
-    tint = 255 * GROUPS[_on_pixels(pixels, grid, np.where(grouped, colors, 0))]
+    tint, outline = (GROUPS[_on_pixels(pixels, grid, numbers)] for numbers in colors.T)
     on_groups = _on_pixels(pixels, grid, grouped)[..., None]
-    picture = np.where(on_groups, tint * (0.35 + 0.5 * luma / 255), picture)
+    picture = np.where(on_groups, tint * (0.2 + 0.45 * luma / 255), picture)
     # Kept patches beside each other share an outline; every group has its own.
     region = np.where(grouped, patches.token + 1, np.where(patches.state == PatchState.KEPT, 0, -1))
     edge = _edges(_on_pixels(pixels, grid, region), line)[..., None]
-    picture = np.where(edge & on_groups, tint, picture)
+    picture = np.where(edge & on_groups, outline, picture)
     picture = np.where(edge & (state == PatchState.KEPT)[..., None], OUTLINE, picture)
     return picture.round().astype(np.uint8)
 
@@ -215,34 +217,34 @@ def paint_values(
 
 
 def group_colors(stages: Sequence[PatchMap], grid: tuple[int, int]) -> list[np.ndarray]:
-    """A colour, a row of `GROUPS`, for each patch (P,) of each stage.
+    """Two colours, rows of `GROUPS`, for each patch (P, 2) of each stage: of the inside and of the outline.
 
-    A merged group keeps the colour of the largest group in it. Others take, the largest first, the colour that is
-    least used near them.
+    No two groups of a stage have the same pair. A merged group keeps that of the largest group in it. Others take, the
+    largest first, the inside that is used least near them, with an outline of the same colour while that is free.
     """
-    places = np.stack(np.unravel_index(np.arange(grid[0] * grid[1]), grid), axis=1)
+    places, count = np.stack(np.unravel_index(np.arange(grid[0] * grid[1]), grid), axis=1), len(GROUPS)
     near = np.exp(-np.linalg.norm(places[:, None] - places[None], axis=2) / 2)  # (P, P)
-    family = np.arange(len(GROUPS)) // 2  # a hue in two shades
-    previous, result = np.full(len(places), -1), []
+    previous, result = np.full(len(places), -1), []  # number of a pair; -1 for none
     for patches in stages:
         merged = patches.state == PatchState.MERGED
         grouped = merged | (patches.state == PatchState.MIXED)
-        colors, waiting = np.full(len(places), -1), []
+        pairs, waiting = np.full(len(places), -1), []
         tokens, sizes = np.unique(patches.token[grouped], return_counts=True)
         for token in tokens[np.argsort(-sizes, kind="stable")]:
             inside = (patches.token == token) & grouped
             inherited = previous[inside & merged]
             if (inherited := inherited[inherited >= 0]).size:
-                colors[inside] = np.bincount(inherited).argmax()
+                pairs[inside] = np.bincount(inherited).argmax()
             else:
                 waiting.append(inside)
         for inside in waiting:
-            taken = np.flatnonzero(colors >= 0)
+            taken = np.flatnonzero(pairs >= 0)
             used = near[inside][:, taken].max(axis=0) + 1e-3  # (T,)
-            same = (colors[taken, None] == np.arange(len(GROUPS))) + 0.3 * (family[colors[taken], None] == family)
-            colors[inside] = (used @ same).argmin()
-        result.append(colors)
-        previous = np.where(merged, colors, -1)
+            color = (used @ (pairs[taken, None] % count == np.arange(count))).argmin()
+            free = [turn for turn in range(count) if color + turn * count not in pairs]
+            pairs[inside] = color + (free or [0])[0] * count
+        result.append(np.stack((pairs % count, (pairs + 5 * (pairs // count)) % count), axis=1))
+        previous = np.where(merged, pairs, -1)
     return result
 
 
@@ -352,31 +354,27 @@ def _attention_panel(attention: ClassAttention, title: str, how: str, large: np.
     prefix = "CLS" if trace.prefix == 1 else "CLS and registers"
     parts = {"patches": attention.patches.sum(), prefix: attention.prefix, "from the cache": attention.cache}
     text = f"{how}\n{', '.join(f'{part:.0%} {name}' for name, part in parts.items() if part > 0)}"
-    low = attention.patches.min()  # 0 unless every patch has a part: then only differences can be seen
+    low = attention.patches.min() if attention is trace.rollout else 0  # every patch has a part in it
     picture = paint_values(large, trace.grid, attention.patches, ATTENTION, low)
     return Panel(picture, title, text, ATTENTION, (low, attention.patches.max()), "part of each patch, %")
 
 
 def _add_legend(figure: Figure, trace: TokenTrace, left: float) -> None:
     """A legend of what occurs in this figure, in the colours that it has there."""
-    def boxes(*faces: Any, edge: Any = None, width: float = 2) -> tuple[Patch, ...]:
-        return tuple(Patch(facecolor=face, edgecolor=edge or face, linewidth=width) for face in faces)
-
-    dim = [tuple(0.6 * GROUPS[number]) for number in (0, 2, 4)]
-    groups = tuple(Patch(facecolor=face, edgecolor=GROUPS[n], linewidth=2) for face, n in zip(dim, (0, 2, 4), strict=True))
+    groups = [(GROUPS[a] * 0.5 / 255, GROUPS[b] / 255) for a, b in ((0, 0), (1, 1), (0, 5))]  # of the inside and the edge
     explained = {
-        PatchState.KEPT: (boxes("#a9bf8f", edge=OUTLINE / 255), "kept: a token of its own"),
-        PatchState.DROPPED: (boxes("#2b2b2b"), "dropped"),
-        PatchState.MERGED: (groups, "merged: one colour and outline for each token"),
-        PatchState.MIXED: (groups, "mixed: the colour of the token in which the patch weighs most"),
-        PatchState.FUSED: (boxes(SHARE(0.3), SHARE(0.9)), "fused: lighter with a larger share of its token"),
+        PatchState.KEPT: ([("#c9d6b8", OUTLINE / 255)], "kept: a token of its own"),
+        PatchState.DROPPED: ([("#2b2b2b", "#2b2b2b")], "dropped"),
+        PatchState.MERGED: (groups, "merged: one pair of colours for each token"),
+        PatchState.MIXED: (groups, "mixed: the colours of the token in which the patch has the largest share"),
+        PatchState.FUSED: ([(SHARE(x), SHARE(x)) for x in (0.2, 0.9)], "fused: lighter with a larger share of its token"),
     }
     seen = {state for stage in trace.stages for state in np.unique(stage.patches.state)}
     entries = [entry for state, entry in explained.items() if state in seen]
     if entries:
-        handles, labels = zip(*entries, strict=True)
-        handler = {tuple: HandlerTuple(ndivide=None, pad=0.3)}
+        swatches = [tuple(Patch(facecolor=a, edgecolor=b, linewidth=2) for a, b in colors) for colors, _ in entries]
         figure.legend(
-            handles, labels, handler_map=handler, ncols=len(handles), fontsize=TEXT, frameon=False, loc="lower left",
-            bbox_to_anchor=(left, 0), borderaxespad=0.4, borderpad=0.4, handlelength=3,
+            swatches, [text for _, text in entries], handler_map={tuple: HandlerTuple(ndivide=None, pad=0.4)},
+            ncols=len(entries), fontsize=TEXT, frameon=False, loc="lower left", bbox_to_anchor=(left, 0),
+            borderaxespad=0.4, borderpad=0.4, handlelength=3, handleheight=1,
         )  # fmt: skip

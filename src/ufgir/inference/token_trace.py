@@ -35,7 +35,8 @@ class PatchMap:
 
     Attributes:
         state: of each patch (P,), a `PatchState`.
-        token: in which each patch weighs most (P,); -1 for a dropped one.
+        token: the one that each patch is in (P,), of several the one whose patches it has the largest share of; -1 for a
+            dropped patch.
         share: of each patch in what that token is made of (P,), 0 to 1.
         tokens: the state of each token (N,), without the prefix.
     """
@@ -149,9 +150,10 @@ def read_patches(source: np.ndarray, from_cache: np.ndarray) -> PatchMap:
     tokens[patches_of == 0] = PatchState.RECOVERED
     token, state, share = np.full(len(total), -1), np.full(len(total), PatchState.DROPPED), np.zeros(len(total))
     if (left := total > 0).any():
-        token[left] = source[:, left].argmax(axis=0)
+        among_patches = source / np.maximum(source.sum(axis=1, keepdims=True), 1e-12)
+        token[left] = among_patches[:, left].argmax(axis=0)
         state[left] = tokens[token[left]]
-        share[left] = weight[left] / mass[token[left]]
+        share[left] = source[token[left], left.nonzero()[0]] / mass[token[left]]
     return PatchMap(state, token, share, tokens)
 
 
