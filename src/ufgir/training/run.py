@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ufgir.config import RunConfig, RunIdentity, axes, cell, parts
-from ufgir.config.schema import absolute_paths, check_machine, resolved_precision, uses_cuda
+from ufgir.config.schema import VALIDATED, absolute_paths, check_machine, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
 from ufgir.models import count_macs
@@ -244,6 +244,7 @@ def _train(
         callbacks=[*callbacks, *([RichProgressBar()] if show_bar else [])],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
+        **({} if config.protocol in VALIDATED else {"limit_val_batches": 0}),
         num_sanity_val_steps=0,
         enable_progress_bar=show_bar,
         enable_model_summary=False,
