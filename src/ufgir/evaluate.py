@@ -20,10 +20,10 @@ batch_size      images in one pass (default: as in training); less needs less me
 out             the JSON file to write, or a folder for it (default: evaluation.json beside the weights; other data,
                 another protocol, keep rate or size are in the name)
 
-The numbers go into that file: top-1, top-5, macro F1 and expected calibration error (15 bins) in percent, loss, cost and
-speed. The folder of the same name beside it gets predictions.csv (each image with its five most probable classes),
-classes.csv, confusions.csv, confusions.png (the most frequent ones) and confusion_matrix.png or, for several keep rates,
-keep_rates.csv, .png and .svg.
+The numbers go into that file: top-1, top-5, macro F1 and expected calibration error (15 bins) in percent, loss, cost
+and speed. The folder of the same name beside it gets predictions.csv (each image with its five most probable classes),
+classes.csv, confusions.csv, confusions.png (the most frequent ones) and confusion_matrix.png or, for several keep
+rates, keep_rates.csv, .png and .svg.
 """
 
 import sys
@@ -38,17 +38,19 @@ from ufgir.errors import UserError
 from ufgir.utils import expand_path
 
 
-def _split_rates(texts: Any) -> list:
+def _split_rates(texts: list[str]) -> list[float | list[float]]:
+    """`0.1,[0.7,0.5,0.3]` as a list of rates."""
     try:
-        return [rate for text in texts for rate in yaml.safe_load(f"[{text}]")]
-    except yaml.YAMLError:
-        raise ValueError(f"expected rates such as 0.1,0.5 or 0.1,[0.7,0.5,0.3], not {','.join(texts)}") from None
+        rates = [rate for text in texts for rate in yaml.safe_load(f"[{text}]")]
+        return [[float(one) for one in rate] if isinstance(rate, list) else float(rate) for rate in rates]
+    except (yaml.YAMLError, TypeError, ValueError):
+        raise ValueError(f"expected numbers, such as 0.1,0.5 or 0.1,[0.7,0.5,0.3], not {','.join(texts)}") from None
 
 
 class BaseOptions(BaseModel):
     run: str | None = None
     checkpoint: str | None = None
-    keep_rate: Annotated[list[float | list[float]] | None, BeforeValidator(_split_rates)] = None
+    keep_rate: Annotated[list[Any] | None, BeforeValidator(_split_rates)] = None
     image_size: Annotated[int, Field(ge=1)] | None = None
     dataset: str | None = None
     protocol: Literal["test", "val"] | None = None
@@ -133,9 +135,9 @@ def given_file(out: str) -> Path:
         path /= "evaluation.json"
     if not path.parent.is_dir():
         raise UserError(f"out={out}: there is no folder {path.parent}.")
-    if path.is_dir() or (path.with_suffix("").exists() and not path.with_suffix("").is_dir()):
-        taken = path if path.is_dir() else path.with_suffix("")
-        raise UserError(f"out={out}: {taken} is in the way; tables and pictures go into the folder {path.with_suffix('')}.")
+    folder = path.with_suffix("")
+    if path.is_dir() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"out={out}: expected a file {path} and a folder {folder} beside it, but one is the other.")
     return path
 
 

@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     if out.suffix != ".csv":
         raise UserError(f"out={options.out}: expected a file that ends in .csv.")
     if not out.parent.is_dir() or any(file.is_dir() for file in files):
-        raise UserError(f"out={options.out}: expected a new file in a folder that exists; {' or '.join(map(str, files))} is not.")
+        raise UserError(f"out={options.out}: expected a file in a folder that exists; {out.parent} must be a folder and "
+                        f"{' and '.join(map(str, files))} must not.")
 
     from ufgir.data.images import find_images, track
     from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet

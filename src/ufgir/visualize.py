@@ -10,8 +10,8 @@ out         the folder for the pictures, one PNG for each image (default: tokens
 limit       at most so many images, spread evenly over those found (default: 16)
 rollout     true: also the attention of the class token through all blocks (attention rollout)
 
-Each picture has the input, the patches after each block with a reducer, and the attention of the class token in the last
-block. Kept patches are clear and outlined, dropped ones dark; merged and mixed ones have the colours of their token.
+Each picture has the input, the patches after each block with a reducer, and the attention of the class token in the
+last block. Kept patches are clear and outlined, dropped ones dark; merged and mixed ones have their token's colours.
 """
 
 import sys

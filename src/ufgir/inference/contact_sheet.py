@@ -102,8 +102,8 @@ def confusion_sheet(pairs: pd.DataFrame, images: pd.DataFrame, splits: Splits) -
     shown = pairs.head(PAIRS)
     sheet = Sheet(2 * half + middle + 5 * gap, head + max(1, len(shown)) * row)
     wrong = int((~images["correct"]).sum())
-    title = f"Most frequent confusions: {wrong:,} of {len(images):,} images are wrong, in {len(pairs):,} pairs of classes"
-    sheet.text((left, 10), title, sheet.image.width - 4 * gap, DARK, 17, bold=True)
+    counts = f"{wrong:,} of {len(images):,} images are wrong, in {len(pairs):,} pairs of classes"
+    sheet.text((left, 10), f"Most frequent confusions: {counts}", sheet.image.width - 4 * gap, DARK, 17, bold=True)
     sheet.text((left, 36), "left: images that were mistaken", half, WRONG, 13)
     sheet.text((right, 36), "right: images of the class that they were taken for", half, RIGHT, 13)
     if shown.empty:

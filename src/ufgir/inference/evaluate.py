@@ -19,7 +19,16 @@ from ufgir.config.compose import compose
 from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.inference.contact_sheet import confusion_sheet
-from ufgir.inference.predict import Prediction, classify, columns, fields, oom_as_failure, printable, resize_of, top_classes
+from ufgir.inference.predict import (
+    Prediction,
+    classify,
+    columns,
+    fields,
+    oom_as_failure,
+    printable,
+    resize_of,
+    top_classes,
+)
 from ufgir.models import ReducedViT, count_macs
 from ufgir.training.module import LitClassifier
 from ufgir.training.run import build_data, quiet_lightning, reset_peak_memory
@@ -92,26 +101,22 @@ def configs_of(
         UserError: all values that are not allowed.
     """
     changes = dict(changes or {})
-    if "protocol" in changes and trained.config.protocol == "cv":
+    if "protocol" in changes:
         changes |= {"fold": None, "folds": None}
     budget = {} if image_size is None else {"image_size": image_size}
+    base = trained.config.updated({**INFERENCE_ONLY, **budget}, check=False)
+    if dataset is not None:
+        changes = {"dataset": {**compose([f"dataset={dataset}"])["dataset"], "resize": resize_of(base)}, **changes}
     configs, errors = [], []
-    for rate in keep_rates or [trained.config.keep_rate]:
+    for rate in keep_rates or [base.keep_rate]:
         try:
-            config = trained.config.updated({**INFERENCE_ONLY, **budget, "keep_rate": rate})
-            if dataset is not None:  # the resize belongs to the model
-                node = compose([f"dataset={dataset}"])["dataset"]
-                config = config.updated({"dataset": {**node, "resize": resize_of(config)}}, check=False)
-            config = config.updated(changes)
+            configs.append(base.updated({"keep_rate": rate, **changes}))
         except UserError as error:
             errors += error.messages
-            continue
-        config = config.updated({"batch_size": batch_size or config.batch_size}, check=False)
-        configs.append(for_this_machine(config) if not configs else config)
     if errors:
         raise UserError(*dict.fromkeys(errors))
-    machine = configs[0].trainer.model_dump()
-    return [config.updated({"trainer": machine}, check=False) for config in configs]
+    here = {"trainer": for_this_machine(configs[0]).trainer.model_dump(), "batch_size": batch_size or base.batch_size}
+    return [config.updated(here, check=False) for config in configs]
 
 
 def build_models(trained: Trained, configs: Sequence[RunConfig]) -> list[ReducedViT]:
@@ -170,13 +175,13 @@ def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataMod
 def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: ImageDataModule) -> Tested:
     """Test a model on the test table, or on the validation table with `protocol=val`."""
     role = "val" if config.protocol == "val" else "test"
-    one_pass = config if role == "val" else config.updated({"protocol": "test", "fold": None, "folds": None}, check=False)
+    one_table = config.updated({"protocol": role, "fold": None, "folds": None}, check=False)
     collector = Collector(data.num_classes)
     gmacs = round(count_macs(model, config.image_size) / 1e9, 4)
     module = LitClassifier(model, num_classes=data.num_classes)
     reset_peak_memory()  # another keep rate may have been tested before
     with quiet_lightning(), oom_as_failure():
-        numbers = run_test(RunFolder(trained.weights.parent), one_pass, data, module, [], [collector])
+        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, [], [collector])
     numbers |= {f"{role}_f1": round(100 * collector.f1.compute().item(), 4)}
     numbers |= {f"{role}_ece": round(100 * collector.ece.compute().item(), 4)}
     numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
@@ -250,7 +255,7 @@ def confusions(images: pd.DataFrame) -> pd.DataFrame:
     """A row for each pair of a class and another that its images were taken for, the most frequent first.
 
     Returns:
-        `class_id`, `predicted`, `times`, `images` (of the class) and `confidence` (mean probability of the wrong class).
+        `class_id`, `predicted`, `times`, `images` (of the class), `confidence` (mean probability of the wrong class).
     """
     wrong = images[~images["correct"]].groupby(["class_id", "predicted"])
     pairs = wrong.agg(times=("path", "size"), confidence=("confidence", "mean")).reset_index()
@@ -271,7 +276,8 @@ def write_test(tested: Tested, data: ImageDataModule, folder: Path) -> None:
     pairs = confusions(images)
     named = pairs.assign(**{"class": [names[number] for number in pairs["class_id"]]})
     named = named.assign(taken_for=[names[number] for number in pairs["predicted"]])
-    tables = {"classes": class_table(images, names), "confusions": named[["class", "taken_for", "times", "images", "confidence"]]}
+    named = named[["class", "taken_for", "times", "images", "confidence"]]
+    tables = {"classes": class_table(images, names), "confusions": named}
     for name, table in tables.items():
         with atomic_write(folder / f"{name}.csv") as stream:
             table.round(4).to_csv(stream, index=False, lineterminator="\n")
@@ -293,7 +299,8 @@ def write_curve(points: Sequence[Mapping[str, Any]], trained_rate: Any, title: s
     table = table[shown].sort_values(["gmacs", *kinds], kind="stable", ignore_index=True)
     with atomic_write(folder / "keep_rates.csv") as stream:
         table.to_csv(stream, index=False, lineterminator="\n")
-    save_figure(curve_figure(table, role, rate_text(trained_rate), title, classes), folder, "keep_rates", ("png", "svg"))
+    figure = curve_figure(table, role, rate_text(trained_rate), title, classes)
+    save_figure(figure, folder, "keep_rates", ("png", "svg"))
 
 
 def rate_text(rate: float | list[float], joint: str = " ") -> str:
@@ -352,15 +359,17 @@ def matrix_figure(matrix: np.ndarray, class_names: Sequence[str], title: str) ->
             axis.text(column, row, matrix[row, column], ha="center", va="center", fontsize=7, color=color)
     axis.set_xlabel("predicted class" if is_small else "predicted class, by number")
     axis.set_ylabel("true class" if is_small else "true class, by number")
-    axis.set_title(f"{title}: {matrix.sum():,} images, {np.trace(matrix) / max(matrix.sum(), 1):.1%} on the diagonal", fontsize=10)
+    diagonal = np.trace(matrix) / max(matrix.sum(), 1)
+    axis.set_title(f"{title}: {matrix.sum():,} images, {diagonal:.1%} on the diagonal", fontsize=10)
     return figure
 
 
 def save_figure(figure: Figure, folder: Path, name: str, endings: Sequence[str]) -> None:
     """Write `<name>.<ending>` for each ending."""
     for ending in endings:
+        metadata = {"Software": None} if ending == "png" else {"Date": None}
         with atomic_write(folder / f"{name}.{ending}", "wb") as stream:
-            figure.savefig(stream, format=ending, dpi=150, metadata={"Software": None} if ending == "png" else {"Date": None})
+            figure.savefig(stream, format=ending, dpi=150, metadata=metadata)
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:

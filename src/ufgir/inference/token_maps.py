@@ -179,7 +179,9 @@ def spread(items: Sequence, count: int) -> list:
 # Pixels in, pixels out.
 
 
-def paint_patches(pixels: np.ndarray, grid: tuple[int, int], patches: PatchMap, colors: np.ndarray, line: int) -> np.ndarray:
+def paint_patches(
+    pixels: np.ndarray, grid: tuple[int, int], patches: PatchMap, colors: np.ndarray, line: int
+) -> np.ndarray:
     """What is kept as it is and outlined, groups in their colours, the rest dark.
 
     Args:
@@ -243,7 +245,7 @@ def group_colors(stages: Sequence[PatchMap], grid: tuple[int, int]) -> list[np.n
             color = (used @ (pairs[taken, None] % count == np.arange(count))).argmin()
             free = [turn for turn in range(count) if color + turn * count not in pairs]
             pairs[inside] = color + (free or [0])[0] * count
-        result.append(np.stack((pairs % count, (pairs + 5 * (pairs // count)) % count), axis=1))
+        result.append(np.stack((pairs % count, (pairs + 3 * (pairs // count)) % count), axis=1))
         previous = np.where(merged, pairs, -1)
     return result
 
@@ -268,7 +270,7 @@ def _edges(region: np.ndarray, line: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture (side, side, 3) with its title and two lines of text; with a colour bar from `limits` if it has `colors`."""
+    """A picture (side, side, 3), its title and two lines of text; with `colors` also a colour bar over `limits`."""
 
     picture: np.ndarray
     title: str
@@ -322,11 +324,11 @@ def draw_trace(trace: TokenTrace, heading: Sequence[str]) -> bytes:
 def _panels(trace: TokenTrace) -> list[Panel]:
     pixels, (rows, columns) = trace.pixels, trace.grid
     factor, count = max(1, round(PANEL / len(pixels))), trace.prefix + rows * columns
-    large = Image.fromarray(pixels).resize((factor * pixels.shape[1], factor * pixels.shape[0]), Image.Resampling.BICUBIC)
-    large = np.asarray(large)
+    size = factor * pixels.shape[1], factor * pixels.shape[0]
+    large = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
     prefix = ["no class token", "CLS"][trace.prefix] if trace.prefix < 2 else f"CLS, {trace.prefix - 1} registers"
-    size = f"{len(pixels) // rows} x {pixels.shape[1] // columns} pixels"
-    panels = [Panel(large, "input, as the model sees it", f"{prefix}, {rows} x {columns} patches\nof {size}: {count} tokens")]
+    text = f"{prefix}, {rows} x {columns} patches\nof {len(pixels) // rows} x {pixels.shape[1] // columns} pixels"
+    panels = [Panel(large, "input, as the model sees it", f"{text}: {count} tokens")]
     line, words = max(2, len(large) // rows // 12), {
         PatchState.KEPT: "kept", PatchState.MERGED: "merged", PatchState.FUSED: "fused", PatchState.MIXED: "mixed",
         PatchState.RECOVERED: "from the cache",
@@ -361,13 +363,13 @@ def _attention_panel(attention: ClassAttention, title: str, how: str, large: np.
 
 def _add_legend(figure: Figure, trace: TokenTrace, left: float) -> None:
     """A legend of what occurs in this figure, in the colours that it has there."""
-    groups = [(GROUPS[a] * 0.5 / 255, GROUPS[b] / 255) for a, b in ((0, 0), (1, 1), (0, 5))]  # of the inside and the edge
+    groups = [(GROUPS[a] * 0.5 / 255, GROUPS[b] / 255) for a, b in ((0, 0), (1, 1), (0, 3))]  # inside and outline
     explained = {
         PatchState.KEPT: ([("#c9d6b8", OUTLINE / 255)], "kept: a token of its own"),
         PatchState.DROPPED: ([("#2b2b2b", "#2b2b2b")], "dropped"),
         PatchState.MERGED: (groups, "merged: one pair of colours for each token"),
         PatchState.MIXED: (groups, "mixed: the colours of the token in which the patch has the largest share"),
-        PatchState.FUSED: ([(SHARE(x), SHARE(x)) for x in (0.2, 0.9)], "fused: lighter with a larger share of its token"),
+        PatchState.FUSED: ([(SHARE(x),) * 2 for x in (0.2, 0.9)], "fused: lighter with a larger share of its token"),
     }
     seen = {state for stage in trace.stages for state in np.unique(stage.patches.state)}
     entries = [entry for state, entry in explained.items() if state in seen]

@@ -35,8 +35,7 @@ class PatchMap:
 
     Attributes:
         state: of each patch (P,), a `PatchState`.
-        token: the one that each patch is in (P,), of several the one whose patches it has the largest share of; -1 for a
-            dropped patch.
+        token: the one that each patch is in (P,), of several that of which it has the largest share; -1 if dropped.
         share: of each patch in what that token is made of (P,), 0 to 1.
         tokens: the state of each token (N,), without the prefix.
     """
@@ -181,7 +180,8 @@ def attention_rollout(model: ReducedViT, image: Tensor) -> ClassAttention:
     reducers = _acting_reducers(model)
     tokens, cache = model._embed(image, True)
     prefix = torch.arange(tokens.x.shape[1], device=image.device) < tokens.prefix
-    gathered = torch.cat((tokens.source[0], prefix[:, None], tokens.from_cache[0, :, None]), dim=1).double()  # (N, P + 2)
+    gathered = (tokens.source[0], prefix[:, None], tokens.from_cache[0, :, None])
+    gathered = torch.cat(gathered, dim=1).double()  # (N, P + 2)
     for layer, block in enumerate(model.blocks):
         own = torch.eye(tokens.x.shape[1], dtype=tokens.x.dtype, device=image.device)[None]
         tokens = replace(tokens, source=own, from_cache=torch.zeros_like(own[..., 0]))
@@ -189,7 +189,8 @@ def attention_rollout(model: ReducedViT, image: Tensor) -> ClassAttention:
         attended, tokens = output.attended, output.tokens
         before, whole = attended.source[0].double(), tokens.source[0].double()  # (M, N), (K, N)
         after = whole @ torch.linalg.pinv(before)  # (K, M)
-        weights = SelfAttention(block.attn, block.norm1(attended.x), attended)._weights()[0].mean(dim=0).double()  # (M, M)
+        attention = SelfAttention(block.attn, block.norm1(attended.x), attended)
+        weights = attention._weights()[0].mean(dim=0).double()  # (M, M)
         gathered = (whole + after @ weights @ before) / 2 @ gathered
         gathered = gathered / gathered.sum(dim=1, keepdim=True).clamp(min=1e-12)  # EViT's fused weights add up to less
         if model.cache is not None:
