@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         output.check()
 
     from ufgir.export.hub import check_login, upload, write_repository
-    from ufgir.training.trained import load_trained, results_folder
+    from ufgir.training.trained import is_cached, load_trained
 
     is_dry = options.dry_run or output is not None
     if not is_dry:
@@ -77,7 +77,8 @@ def main(arguments: list[str]) -> int:
         print(f"repository: {address}", flush=True)
         return DONE
     if output is None:
-        output = OutputFolder(results_folder(trained) / "push", FILES, overwrite=True)
+        beside = Path() if is_cached(trained.weights) else trained.weights.parent
+        output = OutputFolder(beside / "push", FILES, overwrite=True)
         output.check()
     with output.staged() as folder:
         write_repository(trained, options.repo, options.license, folder)

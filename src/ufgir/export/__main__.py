@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 
 from ufgir.cli import DONE, parse_options, run_command
 from ufgir.errors import UserError
@@ -38,19 +38,17 @@ FILES = {
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # of the extra `export`
 
 
-class Options(BaseModel):
+# Names with a dot cannot be written in a class.
+DataOptions = create_model("DataOptions", **{key: (str | None, None) for key in ("dataset.root", "dataset.images")})
+
+
+class Options(DataOptions):
     run: str | None = None
     checkpoint: str | None = None
     format: Literal["onnx", "torchexport", "timm"]
     out: str | None = None
     tolerance: Annotated[float, Field(ge=0)] | None = None
     dataset: str | None = None
-
-
-# Names with a dot cannot be written in a class.
-Options = create_model(
-    "Options", __base__=Options, **{key: (str | None, None) for key in ("dataset.root", "dataset.images")}
-)
 
 
 def main(arguments: list[str]) -> int:
@@ -60,28 +58,24 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"format=onnx needs {', '.join(missing)}. Run: pip install {' '.join(missing)}")
     output = None if options.out is None else given_output(options.out, options.format)
 
-    from ufgir.export.check import Job, example_images, with_data
-    from ufgir.training.trained import load_trained, results_folder
+    from ufgir.export.check import Job, example_images
+    from ufgir.export.graph import write_onnx, write_torchexport
+    from ufgir.export.timm import write_timm
+    from ufgir.training.trained import is_cached, load_trained
 
     trained = load_trained(run=options.run, checkpoint=options.checkpoint)
-    data = {key: value for key, value in options.model_dump().items() if key.startswith("dataset") and value}
     if output is None:
-        folder = results_folder(trained) / "export" / options.format
-        output = OutputFolder(folder, FILES[options.format], overwrite=True)
+        beside = Path() if is_cached(trained.weights) else trained.weights.parent
+        output = OutputFolder(beside / "export" / options.format, FILES[options.format], overwrite=True)
         output.check()
+    data = {key: value for key, value in options.model_dump(exclude_none=True).items() if key.startswith("dataset")}
     tolerance = options.tolerance
     if tolerance is None:
         tolerance = 0.0 if options.format == "timm" else 1e-3
     with output.staged() as folder:
         print(f"writing {options.format} and checking it; this takes seconds to minutes", file=sys.stderr, flush=True)
-        examples = example_images(trained, with_data(trained.config, data) if data else None)
-        job = Job(trained, trained.build().eval().float(), examples, tolerance)
-        if options.format == "timm":
-            from ufgir.export.timm import write_timm as write
-        elif options.format == "onnx":
-            from ufgir.export.graph import write_onnx as write
-        else:
-            from ufgir.export.graph import write_torchexport as write
+        job = Job(trained, trained.build().eval().float(), *example_images(trained, data), tolerance)
+        write = {"onnx": write_onnx, "torchexport": write_torchexport, "timm": write_timm}[options.format]
         lines = write(job, folder / output.names[0])
     print(*lines, sep="\n")
     print(f"export: {output.path / output.names[0]}", flush=True)

@@ -3,8 +3,9 @@
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from ufgir.errors import RunFailed, summarize
-from ufgir.export.check import BATCH, INPUT, OUTPUT, Comparison, Job, compare, preprocessing, require
+from ufgir.export.check import Comparison, Job, preprocessing
 
 SCRIPT = Path(__file__).with_name("templates") / "classify.py"
 CDIST = torch.ops.aten.cdist.default
@@ -24,7 +25,7 @@ def write_torchexport(job: Job, file: Path) -> list[str]:
     """Write the model's graph and its preprocessing; load the file and check it.
 
     Returns:
-        lines for the user.
+        Lines for the user.
 
     Raises:
         RunFailed: the model has no such graph, or the file computes something else.
@@ -34,8 +35,7 @@ def write_torchexport(job: Job, file: Path) -> list[str]:
         with file.open("wb") as stream:  # given a path, torch hides why it cannot write there
             torch.export.save(graph, stream)
         loaded = torch.export.load(file).module()
-    comparison = compare(job.model, loaded, job.examples)
-    require(comparison, job.tolerance, f"the graph of a model with reducer={reducer(job)}")
+    comparison = job.compare(loaded, f"the graph of a model with reducer={job.reducer}")
     write_preprocessing(job, file, comparison)
     return [
         f"the file loaded back on {comparison}",
@@ -47,11 +47,13 @@ def write_onnx(job: Job, file: Path) -> list[str]:
     """Write the model, its preprocessing, and a script that classifies with both; check the file with onnxruntime.
 
     Returns:
-        lines for the user.
+        Lines for the user.
 
     Raises:
         RunFailed: the model cannot be written as ONNX, or onnxruntime computes something else.
     """
+    import onnxruntime  # an optional package
+
     size = sum(value.nbytes for value in job.model.state_dict().values())
     graph = trace(job)
     try:
@@ -59,14 +61,19 @@ def write_onnx(job: Job, file: Path) -> list[str]:
         with quiet():
             if any(node.target is CDIST for node in graph.graph.nodes):
                 graph = graph.run_decompositions({CDIST: distances})
-            program = torch.onnx.export(graph, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+            program = torch.onnx.export(
+                graph, dynamo=True, input_names=["images"], output_names=["logits"], verbose=False
+            )
             program.save(file, external_data=size > LARGEST)
     except OSError:  # the disk's, not the model's
         raise
     except Exception as error:  # operations that ONNX or the exporter does not have
         raise cannot_export(job, "as ONNX", error) from error
-    comparison = compare(job.model, onnx_session(file), job.examples)
-    require(comparison, job.tolerance, f"the ONNX file of a model with reducer={reducer(job)}")
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    comparison = job.compare(
+        lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]),
+        f"the ONNX file of a model with reducer={job.reducer}",
+    )
     write_preprocessing(job, file, comparison)
     file.with_name(SCRIPT.name).write_bytes(SCRIPT.read_bytes())
     return [f"onnxruntime against PyTorch on {comparison}"]
@@ -78,11 +85,10 @@ def trace(job: Job) -> ExportedProgram:
     Raises:
         RunFailed: it cannot be traced: its reducer branches on values, or its shapes depend on them.
     """
-    images = job.examples.images
-    pair = images[torch.arange(2) % len(images)]  # a batch of one would be taken for a constant
+    pair = job.images[torch.arange(2) % len(job.images)]  # a batch of one would be taken for a constant
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(job.model, (pair,), dynamic_shapes=({0: Dim(BATCH, min=1)},))
+            return torch.export.export(job.model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # torch raises dozens of types for what it cannot trace
         raise cannot_export(job, "as a graph", error) from error
 
@@ -90,13 +96,8 @@ def trace(job: Job) -> ExportedProgram:
 def cannot_export(job: Job, form: str, error: BaseException) -> RunFailed:
     while error.__cause__ is not None:  # torch wraps the error into advice for its own developers
         error = error.__cause__
-    return RunFailed(
-        f"a model with reducer={reducer(job)} cannot be written {form}; nothing was written ({summarize(error)})."
-    )
-
-
-def reducer(job: Job) -> str:
-    return str(job.trained.config.reducer.name)
+    reason = summarize(error)
+    return RunFailed(f"a model with reducer={job.reducer} cannot be written {form}; nothing was written ({reason}).")
 
 
 @contextmanager
@@ -125,16 +126,8 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, mode: int | None = None) -> 
     return (left @ right.transpose(1, 2)).clamp(min=0).sqrt()
 
 
-def onnx_session(file: Path) -> Callable[[Tensor], Tensor]:
-    """The file in onnxruntime: images (B, 3, S, S) -> logits (B, classes)."""
-    import onnxruntime  # an optional package
-
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
-
-
 def write_preprocessing(job: Job, file: Path, comparison: Comparison) -> None:
-    content = {"model": file.name, **preprocessing(job.trained), "check": comparison.as_json()}
+    content = {"model": file.name, **preprocessing(job.trained), "check": asdict(comparison)}
     write_json(file.with_name("preprocessing.json"), content)
 
 
