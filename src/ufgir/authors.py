@@ -14,7 +14,7 @@ plugins           base, cla, clc, clca or ifa
 plugins.cache     gap, recover_at_last, pool_cls and pool_clr, as in plugins=clc
 
 The options after the first two are needed only where the shapes of the weights and the settings in the file leave
-something open. Nothing in the file is executed. `python -m ufgir.evaluate checkpoint=OUT dataset=NAME` tests the result.
+something open. Nothing in the file is executed. Test the result: python -m ufgir.evaluate checkpoint=OUT dataset=NAME.
 """
 
 import sys
@@ -49,12 +49,9 @@ PLUGINS = {
 FIRST_KEYS = ("backbone", "reducer", "keep_rate", "reduction_layers", "plugins", "image_size", "num_classes", "dataset")
 
 Split = BeforeValidator(lambda text: text.strip("[]").split(","))
-BaseOptions = create_model("BaseOptions", **{
-    f"plugins.cache.{option}": (bool | None, None) for option in ("gap", "recover_at_last", "pool_cls", "pool_clr")
-})  # fmt: skip  # names with a dot, which cannot be written in a class
 
 
-class Options(BaseOptions):
+class BaseOptions(BaseModel):
     checkpoint: str
     out: str
     backbone: str | None = None
@@ -63,6 +60,11 @@ class Options(BaseOptions):
     image_size: PositiveInt | None = None
     reduction_layers: Annotated[list[NonNegativeInt], Split] | None = None
     plugins: Literal["base", "cla", "clc", "clca", "ifa"] | None = None
+
+
+# Names with a dot cannot be written in a class.
+CACHE_OPTIONS = [f"plugins.cache.{option}" for option in ("gap", "recover_at_last", "pool_cls", "pool_clr")]
+Options = create_model("Options", __base__=BaseOptions, **{key: (bool | None, None) for key in CACHE_OPTIONS})
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +81,7 @@ def main(arguments: list[str]) -> int:
     from ufgir.models import convert_authors_state_dict, create_model
     from ufgir.models.authors_checkpoint import measure_weights, read_checkpoint
     from ufgir.models.authors_settings import AuthorsSettings
-    from ufgir.training.checkpoint import save_weights
+    from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
     from ufgir.training.run import model_arguments
 
     checkpoint = read_checkpoint(path)
@@ -104,8 +106,14 @@ def main(arguments: list[str]) -> int:
     model.load_state_dict(converted, strict=True, assign=True)
     class_names = [str(number) for number in range(measures.num_classes)]  # a checkpoint has no names
     values = config.model_dump(by_alias=True)
-    if is_there := out.exists():
-        require_equal(out, values, class_names, model)
+    if is_there := out.exists():  # by the same command, or something else
+        try:
+            content = load_weights(out)
+        except UserError:
+            content = {"config": None}
+        equal = (content["config"], content.get("class_names")) == (values, class_names)
+        if not (equal and weights_digest(content["state_dict"]) == weights_digest(model.state_dict())):
+            raise UserError(f"out={out}: it exists and holds something else. Remove it or give another out=FILE.")
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_weights(out, model, values, class_names)
@@ -129,7 +137,10 @@ def given_settings(options: BaseModel) -> "dict[str, Setting]":
         shown = ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()
         if key == "plugins":
             head, cached = PLUGINS[value]
-            given["plugins.head.name"], given["plugins.cache"] = Setting(head, shown := f"{key}={shown}"), Setting(cached, shown)
+            given["plugins.head.name"], given["plugins.cache"] = (
+                Setting(head, shown := f"{key}={shown}"),
+                Setting(cached, shown),
+            )
         else:
             value = value[0] if key == "keep_rate" and len(value) == 1 else value
             given[key] = Setting(value, f"{key}={shown}")
@@ -171,24 +182,6 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
     return RunConfig.load(config, resources=False)
 
 
-def require_equal(out: Path, config: dict[str, Any], class_names: list[str], model: "ReducedViT") -> None:
-    """See that an earlier result is the same, so that the command may be repeated.
-
-    Raises:
-        UserError: the file holds something else.
-    """
-    from ufgir.training.checkpoint import load_weights, weights_digest
-
-    try:
-        content = load_weights(out)
-        same = (content["config"], content["class_names"]) == (config, class_names)
-        same = same and weights_digest(content["state_dict"]) == weights_digest(model.state_dict())
-    except UserError:
-        same = False
-    if not same:
-        raise UserError(f"out={out}: it exists and holds something else. Remove it or give another out=FILE.")
-
-
 def print_settings(settings: "AuthorsSettings") -> None:
     """Each setting with its source, those of the model first."""
 
@@ -218,7 +211,9 @@ def print_entries(weights: "Mapping[str, Tensor]", model: "ReducedViT") -> None:
     for name, found in became.items():
         shape = tuple(weights[name].shape)
         shown = [other if ours[other].shape == shape else f"{other} {tuple(ours[other].shape)}" for other in found]
-        unused = "dropped: unused, as the aggregation head classifies" if name.startswith("head.") else "dropped: unused"
+        unused = (
+            "dropped: unused, as the aggregation head classifies" if name.startswith("head.") else "dropped: unused"
+        )
         print(f"  {name:<{max(map(len, weights))}}  {shape} -> {', '.join(shown) or unused}")
 
 

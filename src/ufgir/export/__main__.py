@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from ufgir.cli import DONE, parse_options, run_command
 from ufgir.errors import UserError
@@ -38,17 +38,18 @@ FILES = {
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # of the extra `export`
 
 
-# Names with a dot cannot be written in a class.
-DataOptions = create_model("DataOptions", **{key: (str | None, None) for key in ("dataset.root", "dataset.images")})
-
-
-class Options(DataOptions):
+class BaseOptions(BaseModel):
     run: str | None = None
     checkpoint: str | None = None
     format: Literal["onnx", "torchexport", "timm"]
     out: str | None = None
     tolerance: Annotated[float, Field(ge=0)] | None = None
     dataset: str | None = None
+
+
+# Names with a dot cannot be written in a class.
+DATA_OPTIONS = {key: (str | None, None) for key in ("dataset.root", "dataset.images")}
+Options = create_model("Options", __base__=BaseOptions, **DATA_OPTIONS)
 
 
 def main(arguments: list[str]) -> int:

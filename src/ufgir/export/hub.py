@@ -23,28 +23,6 @@ TAGS = ("image-classification", "fine-grained", "vision-transformer", "token-red
 NAMELESS = ("csv", "folder")  # data sets without a usual place
 PRIVATE = ("data_root", "output_root", "logger", "keep", "hydra", "trainer.progress")  # of a machine or an account
 LOGIN = "Run `hf auth login`, or set HF_TOKEN"
-ROWS = {
-    "test_top1": "test top-1, %",
-    "test_top5": "test top-5, %",
-    "test_loss": "test loss",
-    "test_images": "test images",
-    "val_top1": "validation top-1, %",
-    "val_top5": "validation top-5, %",
-    "val_loss": "validation loss",
-    "val_images": "validation images",
-    "best_epoch": "best epoch",
-    "gmacs": "GMACs of one image",
-    "params_m": "parameters, millions",
-    "train_minutes": "training, minutes",
-    "images_per_second": "images per second in the test pass",
-    "peak_memory_gb": "peak memory, GB",
-}  # results in the card
-PROTOCOLS = {
-    "test": "Trained on train+val, tested once on test",
-    "val": "Trained on train, validated on val",
-    "holdout": "Trained on train, epoch chosen on val, tested once on test",
-    "cv": "Cross-validation: tested on one fold, trained on the others",
-}
 
 
 def write_repository(trained: Trained, repository: str, license_id: str, folder: Path) -> None:
@@ -131,49 +109,36 @@ def model_card(
     """The README.md of a repository, with the metadata that the Hub filters and compares by."""
     values, title = axes(config), repository.partition("/")[2]
     timm_weights = timm.models.get_pretrained_cfg(config.backbone.name) if config.backbone.pretrained else None
-    metadata: dict[str, Any] = {}
     split = next((split for split in ("test", "val") if f"{split}_top1" in results), None)
-    if split is not None:
-        accuracy = EvalResult(
-            task_type="image-classification",
-            dataset_type=values["dataset"],
-            dataset_name=values["dataset"],
-            dataset_split="test" if split == "test" else "validation",
-            metric_type="accuracy",
-            metric_name="top-1 accuracy",
-            metric_value=round(results[f"{split}_top1"] / 100, 6),
-        )
-        metadata = {"model_name": title, "eval_results": [accuracy]}
+    accuracy = None if split is None else EvalResult(
+        task_type="image-classification",
+        dataset_type=values["dataset"],
+        dataset_name=values["dataset"],
+        dataset_split="test" if split == "test" else "validation",
+        metric_type="accuracy",
+        metric_name="top-1 accuracy",
+        metric_value=round(results[f"{split}_top1"] / 100, 6),
+    )  # fmt: skip
     card_data = ModelCardData(
         license=license_id,
         library_name="ufgir",
         pipeline_tag="image-classification",
         tags=[*TAGS, values["reducer"], *([values["plugins"]] if values["plugins"] != "base" else [])],
         metrics=["accuracy"],
-        base_model=(timm_weights.hf_hub_id or None) if timm_weights is not None else None,
-        **metadata,
+        base_model=(timm_weights and timm_weights.hf_hub_id) or None,
+        model_name=title if accuracy else None,
+        eval_results=[accuracy] if accuracy else None,
     )
-    has_place = config.dataset.arguments().get("root") is not None
     return ModelCard.from_template(
         card_data,
         template_path=str(TEMPLATE),
         title=title,
         repository=repository,
         classes=classes,
-        size=config.image_size,
-        backbone=values["backbone"],
-        reducer=values["reducer"],
-        keep_rate=values["keep_rate"],
-        plugins=values["plugins"],
-        dataset=values["dataset"],
-        pretrained=bool(config.backbone.pretrained or config.backbone.checkpoint),
-        rows=[(text, f"{results[name]:.6g}") for name, text in ROWS.items() if name in results],
-        protocol=PROTOCOLS[config.protocol],
-        seed=config.seed,
-        versions=", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items()),
-        data_options="" if has_place else f" dataset={values['dataset']} dataset.root=DIR",
-        command=results.get("command"),
-        weights_sha256=results.get("weights_sha256", ""),
+        config=config,
+        axes=values,
+        results=results,
+        needs_root=config.dataset.arguments().get("root") is None,
     )
 
 

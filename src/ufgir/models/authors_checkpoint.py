@@ -7,7 +7,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count, takewhile
 from math import isqrt
 from pathlib import Path, PurePath, PurePosixPath
 from zipfile import is_zipfile
@@ -31,13 +30,12 @@ READABLE = [
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool")),
 ]
 WRAPPERS = ("module.", "_orig_mod.", "model.")  # prefixes of DistributedDataParallel, torch.compile and a wrapper
-# A parameter that a reducer has in its stage s, and the dimension of it that is the number of tokens kept, if any.
 REDUCER_PARAMETERS = {
-    "dyvit": ("score_predictor.{}.in_conv.0.weight", None),
-    "dpcknn": ("cluster_layers.{}.score.weight", None),
-    "sit": ("cluster_layers.{}.weight.3.weight", 0),
-    "patchmerger": ("cluster_layers.{}.queries", 0),
-}
+    "dyvit": "score_predictor.{}.in_conv.0.weight",
+    "dpcknn": "cluster_layers.{}.score.weight",
+    "sit": "cluster_layers.{}.weight.3.weight",
+    "patchmerger": "cluster_layers.{}.queries",
+}  # a parameter of a reducer's stage
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ class Measures:
         num_classes: number of classes.
         reducer: the reducer, where it has parameters; None otherwise.
         stages: stages of that reducer.
-        num_kept: tokens that each of these stages keeps, where its parameters show it.
     """
 
     depth: int
@@ -87,7 +84,6 @@ class Measures:
     num_classes: int
     reducer: str | None
     stages: int
-    num_kept: tuple[int, ...]
 
 
 def read_checkpoint(path: Path) -> AuthorsCheckpoint:
@@ -142,7 +138,7 @@ def _load(path: Path) -> object:
 
 
 def _flat(node: object, prefix: str = "") -> dict[str, object]:
-    """Text, numbers and lists by dotted lower-case name, out of nested mappings and namespaces; other values as None."""
+    """Text, numbers and lists by dotted lower-case name, out of nested mappings and namespaces; others as None."""
     values: dict[str, object] = {}
     for name, value in (node if isinstance(node, Mapping) else vars(node)).items():
         key = f"{prefix}{name}".lower()
@@ -194,15 +190,14 @@ def measure_weights(shapes: Mapping[str, tuple[int, ...]]) -> Measures:
             head, classifier = "linear", "head.weight"
         if classifier not in shapes:
             raise UserError("the weights have no classifier: expected head.weight, or ifa_head.0.* of CLA or IFA.")
-        reducer, stages, num_kept = None, 0, ()
-        for name, (parameter, kept) in REDUCER_PARAMETERS.items():
-            found = [shapes[parameter.format(s)] for s in takewhile(lambda s: parameter.format(s) in shapes, count())]  # noqa: B023
-            if found:
-                reducer, stages = name, len(found)
-                num_kept = () if kept is None else tuple(shape[kept] for shape in found)
+        stages = {
+            reducer: sum(parameter.format(stage) in shapes for stage in range(1 + max(blocks)))
+            for reducer, parameter in REDUCER_PARAMETERS.items()
+        }
+        reducer = next((name for name, number in stages.items() if number), None)
         return Measures(
             1 + max(blocks), width, patch, side, num_clr, head, multiplier, groups, shapes[classifier][0],
-            reducer, stages, num_kept,
+            reducer, stages.get(reducer, 0),
         )  # fmt: skip
     except (ValueError, IndexError) as error:
         raise UserError(f"the weights have the names of a ViT, but not its shapes ({error}).") from error

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from ufgir.errors import UserError
 from ufgir.models.authors_checkpoint import REDUCER_PARAMETERS, AuthorsCheckpoint, Measures
 from ufgir.models.backbones import describe, named_backbones
-from ufgir.reducers.tokens import Stage
 
 SHAPES = "shapes of the weights"
 PAPER = "the paper's"
@@ -37,22 +36,13 @@ UNLIKE_OURS = {
 }  # recorded settings that change what the model was shown
 
 
-def _single(value: Any) -> Any:
-    """The authors' keep rate is a list, mostly of one."""
-    return value[0] if isinstance(value, list) and len(set(map(str, value))) == 1 else value
-
-
-def _above_one(value: int) -> int:
-    assert value > 1, "the CLA head cannot be trained on single images"
-    return value
-
-
-Rate = Annotated[float, Field(gt=0, le=1)]
+# The authors' keep rate is a list, mostly of one.
+Rates = Annotated[
+    Annotated[float, Field(gt=0, le=1)] | Annotated[list[float], Field(min_length=2)],
+    BeforeValidator(lambda rates: rates[0] if isinstance(rates, list) and len(set(map(str, rates))) == 1 else rates),
+]
 RECORDED: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "keep_rate": (
-        Annotated[Rate | Annotated[list[float], Field(min_length=1)], BeforeValidator(_single)],
-        ("keep_rate", "keep_rates", "keep_ratio", "token_ratio"),
-    ),
+    "keep_rate": (Rates, ("keep_rate", "keep_rates", "keep_ratio", "token_ratio")),
     "reduction_layers": (
         Annotated[list[NonNegativeInt], Field(min_length=1)],
         ("reduction_loc", "reduction_layers", "reduction_locs", "pruning_loc", "cluster_loc"),
@@ -69,7 +59,7 @@ RECORDED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "dataset.resize": (PositiveInt, ("test_resize_size", "resize_size")),
     "seed": (NonNegativeInt, ("seed",)),
     "optim.lr": (Annotated[float, Field(gt=0)], ("lr",)),
-    "batch_size": (Annotated[PositiveInt, AfterValidator(_above_one)], ("batch_size",)),
+    "batch_size": (Annotated[int, Field(ge=2)], ("batch_size",)),
 }  # our setting -> its type, and its names in the authors' programs
 
 
@@ -100,11 +90,9 @@ class AuthorsSettings:
     """
 
     def __init__(self, checkpoint: AuthorsCheckpoint, measures: Measures, given: Mapping[str, Setting]) -> None:
-        self.path, self.measures, self.given = checkpoint.path, measures, given
-        self.recorded = dict(_recorded(checkpoint))
+        self.measures, self.given, self.recorded = measures, given, dict(_recorded(checkpoint))
         self.values: dict[str, Setting] = dict(given)
-        section = checkpoint.section
-        self.notes = [f"{section}.{name}: {text}." for name, text in UNLIKE_OURS.items() if checkpoint.settings.get(name)]
+        self.notes = [f"{name}: {text}." for name, text in UNLIKE_OURS.items() if checkpoint.settings.get(name)]
         self.errors: list[str] = []
         for source in (_proven(measures), self.recorded):
             for key, setting in source.items():
@@ -115,10 +103,15 @@ class AuthorsSettings:
                     self.notes.append(f"{self._named(key)} is used, not {setting.value} ({setting.source}).")
         if measures.multiplier is None:
             self.values.pop("plugins.head.multiplier", None)
+        size, resize = self.values.get("image_size"), self.values.get("dataset.resize")
+        if size is None:
+            self._missing("image_size", "image_size=PIXELS")
+        elif resize and resize.value < size.value:
+            self.notes.append(f"{resize.source}={resize.value} is less than the image size and not used.")
+            del self.values["dataset.resize"]
         self._check_backbone()
         self._check_cache()
         self._check_reducer(checkpoint.settings)
-        self._check_sizes()
         if self.errors:
             raise UserError(*self.errors)
 
@@ -126,38 +119,38 @@ class AuthorsSettings:
         value, source = self.values[key]
         return source if key in self.given else f"{key}={value} ({source})"
 
-    def _missing(self, what: str, advice: str) -> None:
-        self.errors.append(f"checkpoint={self.path}: the {what} is not recorded in it. Give {advice}.")
+    def _missing(self, key: str, advice: str) -> None:
+        self.errors.append(f"{key}: not recorded in the checkpoint. Give {advice}.")
 
     def _check_backbone(self) -> None:
         m = self.measures
-        fitting = [name for name in named_backbones() if self._fits(name)]
-        advice = f"backbone=NAME, a timm name{f' or one of {", ".join(fitting)}' if fitting else ''}"
+
+        def fits(name: str) -> bool:
+            info = describe(name)
+            return (info.depth, info.embed_dim, *info.patch) == (m.depth, m.width, m.patch, m.patch)
+
+        fitting = ", ".join(filter(fits, named_backbones()))
+        advice = "backbone=NAME, a timm name" + (f" or one of {fitting}" if fitting else "")
         if "backbone" not in self.values:
             return self._missing("backbone", advice)
         try:
-            if not self._fits(self.values["backbone"].value):
+            if not fits(self.values["backbone"].value):
                 self.errors.append(
-                    f"{self._named('backbone')}: the weights have {m.depth} blocks of width {m.width} and patches of "
-                    f"{m.patch} pixels, which is another backbone. Give {advice}."
+                    f"{self._named('backbone')}: the weights are of another backbone, with {m.depth} blocks of width "
+                    f"{m.width} and patches of {m.patch} pixels. Give {advice}."
                 )
         except UserError as error:
             self.errors += [f"{self._named('backbone')}: {message}" for message in error.messages]
 
-    def _fits(self, backbone: str) -> bool:
-        info, m = describe(backbone), self.measures
-        return (info.depth, info.embed_dim, *info.patch) == (m.depth, m.width, m.patch, m.patch)
-
     def _check_cache(self) -> None:
-        if "plugins.cache" not in self.values and self.recorded:
-            self.values["plugins.cache"] = Setting(False, "no cache is recorded")
+        if self.recorded:
+            self.values.setdefault("plugins.cache", Setting(False, "no cache is recorded"))
         if "plugins.cache" not in self.values:
-            return self._missing("use of the cache", "plugins=base, cla, clc, clca or ifa")
-        off = self.recorded.get("plugins.cache")
-        if self.measures.num_clr and off is not None and not off.value and "plugins.cache" not in self.given:
+            return self._missing("plugins", "plugins=base, cla, clc, clca or ifa")
+        recorded = self.recorded.get("plugins.cache", Setting(True, ""))
+        if self.measures.num_clr and not recorded.value and "plugins.cache" not in self.given:
             self.errors.append(
-                f"checkpoint={self.path}: it has CLR tokens, but {off.source} is false. If it has the cache, give "
-                "plugins=clc or plugins=clca."
+                f"{recorded.source}=False: the weights have CLR tokens. If there is a cache, give plugins=clc or clca."
             )
         if self.values["plugins.cache"].value:
             for option, default in CACHE.items():
@@ -168,65 +161,31 @@ class AuthorsSettings:
     def _check_reducer(self, recorded: Mapping[str, object]) -> None:
         if "reducer" not in self.values:
             return self._missing("reducer", f"reducer={', '.join(REDUCERS)}")
-        reducer, m = self.values["reducer"].value, self.measures
-        if reducer not in REDUCERS:
+        name, m = self.values["reducer"].value, self.measures
+        if name not in REDUCERS:
             self.errors.append(f"{self._named('reducer')}: expected one of {', '.join(REDUCERS)}.")
-        elif reducer in REDUCER_PARAMETERS and m.reducer is None:
-            self.errors.append(f"{self._named('reducer')}: the weights have none of it. Give another reducer=NAME.")
-        if reducer == "dpcknn":
-            for option, value in DPCKNN_OPTIONS.items():
-                if (theirs := recorded.get(option, value)) not in (value, None):
-                    self.errors.append(f"{option}={theirs} is recorded: DPC-KNN has only {option}={value} here.")
-        if reducer == "none" and "reduction_layers" not in self.given:
+        elif name in REDUCER_PARAMETERS and m.reducer is None:
+            self.errors.append(f"{self._named('reducer')}: the weights have no parameters of it. Give reducer=NAME.")
+        for option, ours in DPCKNN_OPTIONS.items() if name == "dpcknn" else ():
+            if (theirs := recorded.get(option, ours)) not in (ours, None):
+                self.errors.append(f"{option}={theirs} is recorded: DPC-KNN has only {option}={ours} here.")
+        if name == "none" and "reduction_layers" not in self.given:
             self.values["reduction_layers"] = Setting(PAPER_LAYERS, "the authors' unreduced model has no others")
         layers = self.values.setdefault("reduction_layers", Setting(PAPER_LAYERS, PAPER)).value
         collected = len({*layers, m.depth - 1})
-        for found, expected, what in ((m.groups, collected, "class tokens in its head"), (m.stages, len(layers), "stages")):
-            if found and found != expected:
+        for found, needed, what in ((m.groups, collected, "collected class tokens"), (m.stages, len(layers), "stages")):
+            if found and found != needed:
                 self.errors.append(
-                    f"{self._named('reduction_layers')}: the weights have {found} {what}, not {expected}. "
+                    f"{self._named('reduction_layers')}: the weights have {found} {what}, not {needed}. "
                     "Give reduction_layers=A,B,..., blocks counted from 0."
                 )
-        self._check_rate(reducer)
-
-    def _check_rate(self, reducer: str) -> None:
-        """Some reducers' weights have the numbers of tokens kept in their shapes, and with them nearly the rate."""
-        m, given = self.measures, "keep_rate" in self.given
-        setting = self.values.get("keep_rate")
-        if setting and not given and (reducer == "none" or (isinstance(setting.value, list) and reducer not in LISTS_OF_RATES)):
-            del self.values["keep_rate"]
-            setting = None
-        if reducer == "none":
-            return None
-        if not (m.num_kept and m.side):
-            return None if setting else self._missing("keep rate", "keep_rate=RATE, the share of tokens kept at each layer")
-        patches = m.side**2
-        if setting and num_kept(setting.value, patches, m.stages) == m.num_kept:
-            return None
-        rates = sorted((number / 1000 for number in range(1, 1001)), key=lambda rate: len(f"{rate:g}"))
-        fitting = next((rate for rate in rates if num_kept(rate, patches, m.stages) == m.num_kept), None)
-        if fitting is None or given:
-            advice = "a rate for each stage" if fitting is None else f"keep_rate={fitting:g}"
-            self.errors.append(f"keep_rate: the weights keep {m.num_kept} of {patches} patches. Give {advice}.")
-        else:
-            if setting:
-                self.notes.append(f"keep_rate={setting.value} ({setting.source}) is not that of the weights.")
-            self.values["keep_rate"] = Setting(fitting, f"{SHAPES}, which keep {m.num_kept} tokens")
-        return None
-
-    def _check_sizes(self) -> None:
-        size, resize = self.values.get("image_size"), self.values.get("dataset.resize")
-        if size is None:
-            self._missing("image size", "image_size=PIXELS")
-        elif resize and resize.value < size.value:
-            self.notes.append(f"{resize.source}={resize.value} is less than the image size and not used.")
-            del self.values["dataset.resize"]
-
-
-def num_kept(keep_rate: float | list[float], patches: int, stages: int) -> tuple[int, ...]:
-    """Tokens that SiT and PatchMerger keep after each stage, at least one."""
-    rates = keep_rate if isinstance(keep_rate, list) else [keep_rate] * stages
-    return tuple(max(1, Stage(index, rates, patches, dim=0).target_tokens()) for index in range(len(rates)))
+        rate = self.values.get("keep_rate")
+        if rate and "keep_rate" not in self.given:
+            if name == "none" or (isinstance(rate.value, list) and name not in LISTS_OF_RATES):
+                del self.values["keep_rate"]
+                rate = None
+        if rate is None and name != "none":
+            self._missing("keep_rate", "keep_rate=RATE, the share of tokens kept at each reduction layer")
 
 
 def _proven(m: Measures) -> dict[str, Setting]:
