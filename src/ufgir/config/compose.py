@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ufgir.config.schema import RunConfig
@@ -89,8 +91,13 @@ class Composer:
     @cache  # noqa: B019  # there is one composer, or one for each command
     def _composed(self, overrides: tuple[str, ...]) -> DictConfig:
         search = [f"hydra.searchpath=[{','.join(self.search)}]"] if self.search else []
-        with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
-            return hydra_compose(self.config_name, [*overrides, *search])
+        running = GlobalHydra.instance().hydra  # of a sweep whose runs are planned
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
+                return hydra_compose(self.config_name, [*overrides, *search])
+        finally:
+            GlobalHydra.instance().hydra = running
 
     @cache  # noqa: B019
     def _assembled(self, choices: tuple[str, ...]) -> DictConfig:
@@ -103,7 +110,10 @@ class Composer:
             others = (key for key in {*alone, *base} if key != group)
             if not group.isidentifier() or any(alone.get(key) != base.get(key) for key in others):
                 return self._composed(choices)
-            config[group] = alone[group] if group in alone else None
+            with open_dict(config):
+                config.pop(group, None)
+                if group in alone:
+                    config[group] = alone[group]
         return config
 
 
@@ -201,7 +211,7 @@ def describe_hydra_error(error: Exception) -> str:
 
 def _choices(text: str, group: str) -> list[str]:
     listed = text.partition("Available options")[2].splitlines()[1:]
-    found = [line.strip() for line in listed if line.startswith("\t")]
+    found = [line.strip() for line in takewhile(lambda line: line.startswith("\t"), listed)]
     return found or sorted(file.stem for file in (project_dir("conf") / group).glob("*.yaml"))
 
 

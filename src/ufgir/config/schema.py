@@ -43,6 +43,13 @@ def _keep_rate(value: Any) -> Any:
     return rates[0] if len(set(rates)) == 1 else rates  # equal rates are one rate
 
 
+def _head(value: Any) -> Any:
+    """Another head by name leaves behind the multiplier of the plug-in file that was overridden."""
+    if isinstance(value, dict) and value.get("name") in ("linear", "ifa"):
+        return {key: item for key, item in value.items() if key != "multiplier"}
+    return value
+
+
 def _batches(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or value <= 0 or (isinstance(value, float) and value > 1):
@@ -123,7 +130,7 @@ class PluginsConfig(Node):
         CacheConfig | None,
         BeforeValidator(lambda value: {True: {}, False: None}[value] if type(value) is bool else value),
     ] = None
-    head: Part = {"name": "linear"}
+    head: Annotated[Part, BeforeValidator(_head)] = {"name": "linear"}
 
 
 class AugmentConfig(Node):
@@ -205,8 +212,16 @@ class RunConfig(Node):
         return config
 
     def updated(self, changes: Mapping[str, Any], *, check: bool = True) -> "RunConfig":
-        """A checked copy with other values, by dotted key such as `dataset.root`."""
+        """A checked copy with other values, by dotted key such as `dataset.root`.
+
+        With another `image_size` the side of the resize keeps its proportion to it.
+        """
         values = self.model_dump(by_alias=True)
+        size = changes.get("image_size", self.image_size)
+        if self.dataset.is_ours and size != self.image_size and "dataset.resize" not in changes:
+            resize = self.dataset.model_extra["resize"]
+            is_default = resize == int(self.image_size / 0.875)
+            values["dataset"]["resize"] = None if is_default else max(size, round(resize * size / self.image_size))
         for key, value in changes.items():
             *parents, name = key.split(".")
             node = values
@@ -258,10 +273,15 @@ class _Loose:
 
     def __getattr__(self, name: str) -> Any:
         value = self.values.get(name)
-        return _Loose(value) if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule") else value
+        return (
+            _Loose(value)
+            if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule", "head")
+            else value
+        )
 
     def arguments(self) -> dict[str, Any]:
-        return dict(self.values)
+        own = ("name", "epochs", "pretrained", "keep_rate")
+        return {name: value for name, value in self.values.items() if name not in own}
 
 
 def _message(details: Mapping[str, Any], values: Mapping[str, Any]) -> str:
@@ -334,7 +354,8 @@ def _check_backbone(config: RunConfig) -> Iterator[str]:
 
 
 def _check_model(config: RunConfig) -> Iterator[str]:
-    from ufgir.models.factory import check_options
+    from ufgir.models.heads import resolve_head
+    from ufgir.reducers import resolve_reducer
 
     rates, layers = config.keep_rate, config.reduction_layers
     if isinstance(rates, list) and len(rates) != len(layers):
@@ -342,9 +363,14 @@ def _check_model(config: RunConfig) -> Iterator[str]:
     rate = config.reducer.keep_rate if rates is None else rates
     if config.reducer.name == "none" and rate != 1:
         yield f"keep_rate={show(rate)}: reducer=none keeps every token. Leave keep_rate out, or choose a reducer."
-    yield from check_options(
-        reducer={"name": config.reducer.name, **config.reducer.arguments()}, head=config.plugins.head
-    )
+    for resolve, part in (
+        (resolve_reducer, {"name": config.reducer.name, **config.reducer.arguments()}),
+        (resolve_head, _head(config.plugins.head)),
+    ):
+        try:
+            resolve(part)
+        except ValueError as error:
+            yield str(error)
     cache = config.plugins.cache
     if cache and cache.num_clr == 0 and not cache.gap:
         yield "plugins.cache.num_clr=0: the cache would be empty with plugins.cache.gap=false. Change one of the two."
@@ -452,13 +478,13 @@ def _check_parts(config: RunConfig) -> Iterable[str]:
 
 def check_resources(config: RunConfig) -> Iterator[str]:
     """What must be on this machine before a run can be identified and started: the weights of its backbone."""
-    from ufgir.models.backbones import has_other_sizes, missing_weights
+    from ufgir.models.backbones import has_other_sizes, official_file
 
     backbone = config.backbone
     if backbone.checkpoint is not None:
         if not expand_path("backbone.checkpoint", backbone.checkpoint).is_file():
             yield f"backbone.checkpoint={backbone.checkpoint}: no such file. Give a weights file of {backbone.name}."
-    elif backbone.pretrained and (reason := missing_weights(backbone.name, backbone.kwargs)):
+    elif backbone.pretrained and (reason := official_file(backbone.name, backbone.kwargs)):
         yield reason
     elif backbone.pretrained and has_other_sizes(backbone.name, backbone.kwargs):
         yield (

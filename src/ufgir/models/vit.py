@@ -189,9 +189,8 @@ class ReducedViT(VisionTransformer):
             return {}
         rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
         patches, cached = self.patch_embed.num_patches, self.cache is not None
-        return {
-            str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in enumerate(self.reduction_layers)
-        }
+        layers = enumerate(self.reduction_layers)
+        return {str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in layers}
 
     def _make_head(self, num_classes: int) -> nn.Module:
         kind, options = self._head
@@ -253,7 +252,9 @@ class ReducedViT(VisionTransformer):
         """
         if self._head[0] is not None:
             if global_pool not in (None, self.global_pool):
-                raise ValueError(f"global_pool={global_pool!r}: this head reads class tokens and does not pool; omit it.")
+                raise ValueError(
+                    f"global_pool={global_pool!r}: this head reads class tokens and does not pool; omit it."
+                )
             self.num_classes, self.head = num_classes, self._make_head(num_classes)
             return
         allowed = [pool for pool in ("", *POOLS) if self._can_pool(pool)]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ufgir.plugins import CrossLayerCache
-from ufgir.tokens import Tokens
+from ufgir.models.cache import CrossLayerCache
+from ufgir.reducers.tokens import Tokens
 
 CLS = torch.tensor([[[5.0, 5.0]]])
 

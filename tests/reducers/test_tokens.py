@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reducers.test_reducers import Attention
-from ufgir.reducers import Reducer, find_reducer, reducer_names
-from ufgir.tokens import Stage, Tokens
+from ufgir.reducers import REDUCERS, Reducer
+from ufgir.reducers.tokens import Stage, Tokens
 
 MERGING = ("evit", "tome", "dpcknn", "sit", "patchmerger")  # the others drop tokens
 DIM, HEADS = 8, 2
@@ -21,18 +21,18 @@ def reduced(reducer: Reducer, tokens: Tokens) -> Tokens:
     heads = torch.randn(3, batch, HEADS, count, DIM // HEADS)
     attention = Attention((heads[0] * heads[1]).sum(-1).softmax(-1), heads[1], heads[2])
     tokens = reducer.before_block(tokens)
-    if (kept := reducer.choose_queries(tokens, attention)) is not None:
+    if (kept := reducer.select_queries(tokens, attention)) is not None:
         tokens = tokens.assign(kept)
     return reducer.after_attention(tokens, attention)
 
 
-@pytest.mark.parametrize("name", reducer_names())
+@pytest.mark.parametrize("name", REDUCERS)
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(rate=st.floats(0.01, 0.99), side=st.integers(1, 8), appended=st.integers(0, 3), prefix=st.integers(1, 5))
 def test_the_new_tokens_are_the_assignment_times_the_old_ones(name, rate, side, appended, prefix):
     torch.manual_seed(side)
     patches = side**2
-    reducer = find_reducer(name)(Stage(0, (rate, rate), patches, DIM, cached=appended > 0)).double().eval()
+    reducer = REDUCERS[name](Stage(0, (rate, rate), patches, DIM, cached=appended > 0)).double().eval()
     x = torch.randn(2, prefix + patches + appended, DIM).double()
     source = torch.eye(patches + appended).double()  # the whole body, to see the assignment itself
     source = torch.cat((torch.zeros(prefix, patches + appended), source)).expand(2, -1, -1)
@@ -54,7 +54,7 @@ def test_the_new_tokens_are_the_assignment_times_the_old_ones(name, rate, side, 
 
 def test_what_is_aligned_goes_along():
     tokens = Tokens(torch.arange(5.0).reshape(1, 5, 1), 1, size=torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]))
-    topk = find_reducer("topk")(Stage(0, (0.5,), 4, 1))
+    topk = REDUCERS["topk"](Stage(0, (0.5,), 4, 1))
     row = torch.tensor([[[0.0, 0.1, 0.4, 0.2, 0.3]]])
     assert topk.after_attention(tokens, Attention(row)).size.tolist() == [[1, 3, 5]]
 
