@@ -143,7 +143,7 @@ class OnnxRuntimeSteps:
 
         self.device, (self.images, _) = torch.device("cpu"), noise(config, model.num_classes)
         names = [str(number) for number in range(model.num_classes)]
-        trained = Trained(None, config, names, None, model.state_dict())
+        trained = Trained(file, config, names, model.state_dict())
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             write_onnx(Job(trained, model.eval(), Examples(self.images[:2], "noise"), tolerance=math.inf), file)

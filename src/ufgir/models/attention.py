@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ufgir.tokens import Tokens, at_least_float32, gather_tokens
+from ufgir.reducers.tokens import Tokens, at_least_float32, gather_tokens
 
 POLICY_EPSILON = 1e-6
 
@@ -41,7 +41,7 @@ class SelfAttention:
         """Whether the attention matrix is never formed."""
         return self.attn.fused_attn and self.policy is None
 
-    def class_row(self) -> Tensor:
+    def cls_attention(self) -> Tensor:
         """Attention of the class token to every token, softmaxed for each head (B, H, N)."""
         if not self.attn.fused_attn:
             return self._weights()[:, :, 0]

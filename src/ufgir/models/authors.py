@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ufgir.errors import UserError
-from ufgir.models.reduced_vit import ReducedViT
+from ufgir.models.vit import ReducedViT
 
 AUTHORS_REDUCER = re.compile(r"(score_predictor|cluster_layers)\.(?P<stage>\d+)\.")  # their prefix of a stage's
 AUTHORS_HEAD = "ifa_head.0."  # their prefix of both aggregation heads
@@ -49,12 +49,12 @@ def _without_stage(name: str, model: ReducedViT) -> str:
 
 
 def _require_equal_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    faults = [f"{name}: missing in the checkpoint." for name in wanted if name not in given]
-    faults += [f"{name}: the model has no such entry." for name in given if name not in wanted]
-    faults += [
+    problems = [f"{name}: missing in the checkpoint." for name in wanted if name not in given]
+    problems += [f"{name}: the model has no such entry." for name in given if name not in wanted]
+    problems += [
         f"{name}: shape {tuple(given[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} in the model."
         for name in wanted
         if name in given and given[name].shape != wanted[name].shape
     ]
-    if faults:
-        raise UserError("The checkpoint does not fit the model: " + " ".join(faults))
+    if problems:
+        raise UserError("The checkpoint does not fit the model: " + " ".join(problems))

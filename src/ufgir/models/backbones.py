@@ -1,37 +1,38 @@
 """Backbones by name: which there are, what they are made of, and how they get their weights."""
 
-import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache as memoize
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
 from omegaconf import OmegaConf
+from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 from torch.overrides import TorchFunctionMode
 
-from ufgir.errors import UserError
-from ufgir.models.weights import load_weights, reason_of
-from ufgir.resources import group_files
+from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.models.vit import POOLS
+from ufgir.models.weights import load_weights
+from ufgir.utils import project_dir
 
 OFFICIAL_FILES = {
     "vit_b_mocov3": "timm has no weights of MoCo v3. Give backbone.checkpoint=FILE with vit-b-300ep.pth.tar (linked "
     "from CONFIG.md of https://github.com/facebookresearch/moco-v3), or start from random weights with "
     "backbone.pretrained=false.",
 }  # config names whose weights come from their authors alone, and how to get them
-POOLS = ("token", "avg")
-# What the adapter computes itself: a part that timm adds one day must not be passed over in silence.
+SIZE_LETTERS = {"embed_dim": "w", "depth": "d", "num_heads": "h", "patch_size": "p"}  # in labels, in this order
+# What the adapter computes itself: a part that timm adds one day must not be skipped silently.
 BLOCK_PARTS = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"}
 ATTENTION_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 
 
 @dataclass(frozen=True)
-class BackboneFacts:
-    """What the rest of the program must know of a backbone before it is built.
+class BackboneInfo:
+    """A backbone before it is built.
 
     Attributes:
         patch: pixels that one patch token stands for, height and width; in a hybrid the stem's stride included.
@@ -50,8 +51,8 @@ class BackboneFacts:
 @memoize
 def named_backbones() -> dict[str, tuple[str, dict]]:
     """Our config names: `conf/backbone/<name>.yaml` -> (timm name, kwargs)."""
-    configs = {file.stem: OmegaConf.load(file) for file in group_files("backbone")}
-    return {name: (config.name, dict(config.kwargs)) for name, config in configs.items() if "name" in config}
+    configs = {file.stem: OmegaConf.load(file) for file in sorted((project_dir("conf") / "backbone").glob("*.yaml"))}
+    return {name: (config.name, OmegaConf.to_container(config.kwargs)) for name, config in configs.items()}
 
 
 def timm_name_and_kwargs(backbone: str) -> tuple[str, dict]:
@@ -59,51 +60,54 @@ def timm_name_and_kwargs(backbone: str) -> tuple[str, dict]:
     return named_backbones().get(backbone, (backbone, {}))
 
 
-def config_name(name: str, kwargs: Mapping) -> str:
-    """Our name of a backbone if it has one, else timm's. Ours with sizes of their own keep them in `kwargs`."""
-    ours = [ours for ours, (theirs, sizes) in named_backbones().items() if theirs == name and set(sizes) <= set(kwargs)]
-    return ours[0] if ours else name
+def backbone_label(name: str, kwargs: Mapping | None = None) -> str:
+    """Short name of a backbone: ours where name and sizes are those of its file, else timm's and the sizes.
+
+    For example `deit_s`, `vit_base_patch16_224.augreg_in1k`, `vit_tiny_patch16_224_w192_d24_h3_p8`.
+    """
+    plain = json.loads(json.dumps(dict(kwargs or {})))  # tuples as lists, as in a file
+    for ours, known in named_backbones().items():
+        if known == (name, plain):
+            return ours
+    keys = [key for key in SIZE_LETTERS if key in plain] + sorted(set(plain) - set(SIZE_LETTERS))
+    sizes = [re.sub(r"[^\w.]+", "-", f"{SIZE_LETTERS.get(key, key)}{plain[key]}").strip("-") for key in keys]
+    return "_".join([name.split(".")[0] if sizes else name, *sizes])
 
 
-def describe(name: str, kwargs: Mapping | None = None) -> BackboneFacts:
-    """Facts of a backbone, without building its weights.
+def describe(name: str, kwargs: Mapping | None = None) -> BackboneInfo:
+    """Depth, sizes and parameters of a backbone, without building its weights.
 
     Args:
         name: a timm name, or one of our config names.
         kwargs: sizes for timm's VisionTransformer.
 
     Raises:
-        UserError: timm does not know the name or the sizes, or the model is not a plain ViT with a class token.
+        UserError: timm does not know the name or the sizes, or the model is not a plain ViT.
     """
     name, sizes = timm_name_and_kwargs(name)
-    vit = on_paper(name, **{**sizes, **(kwargs or {})})
-    patch = vit.patch_embed.feat_ratio(as_scalar=False)
-    parameters = sum(parameter.numel() for name, parameter in vit.named_parameters() if not name.startswith("head."))
-    heads = vit.blocks[0].attn.num_heads
-    return BackboneFacts(len(vit.blocks), tuple(patch), vit.embed_dim, heads, vit.num_prefix_tokens, parameters)
-
-
-def facts_of(backbone: Mapping[str, Any]) -> BackboneFacts:
-    """As `describe`, of the node `backbone` of a configuration; every backbone once, for the thousands of a grid."""
-    return _described(backbone["name"], json.dumps(backbone["kwargs"]))
+    return _describe(name, json.dumps({**sizes, **(kwargs or {})}))
 
 
 @memoize
-def _described(name: str, kwargs: str) -> BackboneFacts:
-    return describe(name, json.loads(kwargs))
+def _describe(name: str, kwargs: str) -> BackboneInfo:
+    vit = build_on_meta(name, **json.loads(kwargs))
+    patch = vit.patch_embed.feat_ratio(as_scalar=False)
+    parameters = sum(parameter.numel() for key, parameter in vit.named_parameters() if not key.startswith("head."))
+    heads = vit.blocks[0].attn.num_heads
+    return BackboneInfo(len(vit.blocks), tuple(patch), vit.embed_dim, heads, vit.num_prefix_tokens, parameters)
 
 
 def official_file(name: str, kwargs: Mapping) -> str | None:
     """How to get the weights of a backbone that timm has none of; None for the others."""
-    ours = config_name(name, kwargs)
-    return f"backbone={ours}: {OFFICIAL_FILES[ours]}" if ours in OFFICIAL_FILES else None
+    label = backbone_label(name, kwargs)
+    return f"backbone={label}: {OFFICIAL_FILES[label]}" if label in OFFICIAL_FILES else None
 
 
 def has_other_sizes(name: str, kwargs: Mapping) -> bool:
     """Whether `kwargs` make it another model than the one of this name, of which there may be trained weights."""
     if not kwargs:
         return False
-    models = on_paper(name, **kwargs), on_paper(name)
+    models = build_on_meta(name, **kwargs), build_on_meta(name)
     ours, theirs = ({key: value.shape for key, value in vit.state_dict().items()} for vit in models)
     return ours != theirs or models[0].blocks[0].attn.num_heads != models[1].blocks[0].attn.num_heads
 
@@ -128,11 +132,11 @@ def build(
         kwargs: sizes for timm's VisionTransformer.
 
     Raises:
-        UserError: unknown or unsupported model, or its weights cannot be had; never a silent random start.
+        UserError: unknown or unsupported model, or no weights for it; never a silent random start.
     """
     sizes = dict(kwargs or {})
     kwargs = {**sizes, "num_classes": num_classes, "img_size": img_size}
-    on_paper(name, **kwargs)
+    build_on_meta(name, **kwargs)
     if checkpoint is not None:
         vit = timm.create_model(name, **kwargs)
         load_weights(vit, checkpoint, name)
@@ -142,33 +146,36 @@ def build(
     if text := official_file(name, sizes):
         raise UserError(text)
     if has_other_sizes(name, sizes):
-        raise UserError(f"{name} with {sizes}: there are no trained weights of these sizes.")
+        raise UserError(f"backbone.name={name} with {sizes}: there are no trained weights of these sizes.")
     try:
         return timm.create_model(name, pretrained=True, **kwargs)
     except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights
         raise UserError(
-            f"the pretrained weights of {name} cannot be had ({reason_of(error)}). Start from random weights with "
-            "backbone.pretrained=false, or name a local file with backbone.checkpoint=FILE."
+            f"backbone.name={name}: could not download pretrained weights ({summarize(error)}). Start from random "
+            "weights with backbone.pretrained=false, or give a local file with backbone.checkpoint=FILE."
         ) from error
 
 
-def on_paper(name: str, **kwargs) -> VisionTransformer:
-    """The model without memory for its weights; faults of name and sizes are told in the user's words."""
+def build_on_meta(name: str, **kwargs) -> VisionTransformer:
+    """The model without memory for its weights.
+
+    Raises:
+        UserError: timm has no such model, it cannot be built with these sizes, or it is not supported.
+    """
     plain_name = name.split(".", 1)[0]
     if not timm.is_model(plain_name):
         known = [*named_backbones(), *timm.list_models(module="vision_transformer"), *timm.list_models(module="deit")]
-        near = difflib.get_close_matches(plain_name, known, n=3)
-        hint = f" Nearest: {', '.join(near)}." if near else ""
+        hint = did_you_mean(plain_name, known)
         raise UserError(f"backbone.name={name} is not a model of timm {timm.__version__}.{hint}")
     try:
         with torch.device("meta"), _LinspaceOnCpu():
             vit = timm.create_model(name, **kwargs)
     except Exception as error:  # timm raises many kinds for sizes that do not go together
         if kwargs:
-            on_paper(name)  # what is no ViT at all is told as such, and not by the arguments that it does not take
+            build_on_meta(name)  # what is no ViT at all is reported as such, not by the arguments that it lacks
         sizes = {key: value for key, value in kwargs.items() if key != "num_classes"}
         with_sizes = f" with {sizes}" if sizes else ""
-        raise UserError(f"backbone.name={name} cannot be built{with_sizes} ({reason_of(error)}).") from error
+        raise UserError(f"backbone.name={name} cannot be built{with_sizes} ({summarize(error)}).") from error
     if reason := unsupported(vit):
         raise UserError(f"backbone.name={name} is not supported: {reason}. Choose a plain timm ViT such as deit_s.")
     return vit
@@ -185,15 +192,13 @@ class _LinspaceOnCpu(TorchFunctionMode):
 
 
 def unsupported(model: torch.nn.Module) -> str | None:
-    """Why a timm model cannot be wrapped, or None if it can: a plain VisionTransformer with a class token can."""
+    """Why a timm model cannot be wrapped, or None if it can: a plain VisionTransformer can."""
     if type(model) is not VisionTransformer:
         return f"it is a {type(model).__name__}, not a plain VisionTransformer"
-    if not model.has_class_token:
-        return "it has no class token, from which tokens are scored and aggregated"
-    if model.attn_pool is not None:
-        return "it pools by attention instead of the class token"
     if model.global_pool not in POOLS:
-        return f"it pools by global_pool={model.global_pool!r} instead of {' or '.join(POOLS)}"
+        return f"it pools by global_pool={model.global_pool!r} instead of {', '.join(POOLS)}"
+    if model.attn_pool is not None and type(model.attn_pool) is not AttentionPoolLatent:
+        return f"it pools by a {type(model.attn_pool).__name__}"
     kinds = {type(block).__name__ for block in model.blocks if type(block) is not Block}
     kinds |= {type(block.attn).__name__ for block in model.blocks if not kinds and type(block.attn) is not Attention}
     if kinds:

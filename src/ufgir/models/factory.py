@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from ufgir.errors import UserError
 from ufgir.models import backbones
-from ufgir.models.reduced_vit import ReducedViT
+from ufgir.models.vit import ReducedViT
+from ufgir.reducers import Reducer
 
 
 def create_model(
@@ -17,11 +19,11 @@ def create_model(
     num_classes: int,
     img_size: int = 224,
     pretrained: bool = False,
-    reducer: str | Mapping = "none",
+    reducer: str | Mapping | type[Reducer] = "none",
     keep_rate: float | Sequence[float] = 1.0,
     reduction_layers: Sequence[int] = (3, 6, 9),
     cache: bool | Mapping = False,
-    head: str | Mapping = "linear",
+    head: str | Mapping | type[nn.Module] = "linear",
     checkpoint: str | Path | None = None,
     backbone_kwargs: Mapping | None = None,
 ) -> ReducedViT:
@@ -31,18 +33,19 @@ def create_model(
         backbone: a timm name such as `deit_small_patch16_224`, or one of our config names such as `deit_s`.
         num_classes: number of classes.
         img_size: side S of the images, pixels; position embeddings are resampled to it.
-        pretrained: load timm's published weights; an error if they cannot be had.
-        reducer: `none`, `topk`, `evit`, `tome`, `ats`, `dyvit`, `dpcknn`, `sit`, `patchmerger`, one of your own, or a
-            mapping `name` and the reducer's own options.
+        pretrained: load timm's published weights; an error if they are not available.
+        reducer: `none`, `topk`, `evit`, `tome`, `ats`, `dyvit`, `dpcknn`, `sit`, `patchmerger`, a subclass
+            of `Reducer`, or a mapping of `name` or `_target_` and the reducer's own options.
         keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one for each; ignored for `none`.
         reduction_layers: 0-indexed blocks at which the reducer acts.
         cache: the cross-layer cache CLC: off, on, or `num_clr, gap, recover_at_last, pool_cls, pool_clr`.
-        head: `linear` (timm's), `cla` (cross-layer aggregation), `ifa`, or a mapping `name, multiplier`.
+        head: `linear` (timm's), `cla` (cross-layer aggregation), `ifa`, a head class, or a mapping
+            of `name` or `_target_` and the head's options, such as `multiplier`.
         checkpoint: local file with weights of the backbone, instead of `pretrained`.
         backbone_kwargs: sizes for timm's VisionTransformer (`patch_size`, `embed_dim`, `depth`, `num_heads`, ...).
 
     Raises:
-        UserError: unknown or unsupported backbone, or weights that cannot be had.
+        UserError: unknown or unsupported backbone, weights that are not available, or parts that do not go together.
         ValueError: an option out of its range.
     """
     name, kwargs = backbones.timm_name_and_kwargs(backbone)
@@ -64,11 +67,11 @@ def wrap(
     *,
     num_classes: int | None = None,
     img_size: int | None = None,
-    reducer: str | Mapping = "none",
+    reducer: str | Mapping | type[Reducer] = "none",
     keep_rate: float | Sequence[float] = 1.0,
     reduction_layers: Sequence[int] = (3, 6, 9),
     cache: bool | Mapping = False,
-    head: str | Mapping = "linear",
+    head: str | Mapping | type[nn.Module] = "linear",
 ) -> ReducedViT:
     """Give token reduction and the plug-ins to a timm ViT: images (B, 3, S, S) -> logits (B, classes).
 
@@ -77,13 +80,13 @@ def wrap(
     any loop; for DynamicViT add `wrapped.reducer_loss()` to the loss.
 
     Args:
-        vit: a plain timm `VisionTransformer` with a class token.
+        vit: a plain timm `VisionTransformer`.
         num_classes: number of classes; another one than the ViT's gets a new classifier. None: the ViT's own.
         img_size: side S of the images, pixels; position embeddings are resampled to it. None: the ViT's own.
         reducer, keep_rate, reduction_layers, cache, head: as in `create_model`.
 
     Raises:
-        UserError: the ViT cannot be reduced, or not at this size; the message says why.
+        UserError: the ViT cannot be wrapped, or not with these parts or this size; the message says why.
         ValueError: an option out of its range.
     """
     if reason := backbones.unsupported(vit):

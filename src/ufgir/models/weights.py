@@ -1,7 +1,12 @@
-"""Weights of a backbone from a local file: timm's, and the official ones of DeiT, DINO, DINOv2, MAE, MoCo v3, CLIP."""
+"""Weights of a backbone from a local file.
+
+Read are timm's own layout, the official ones of DeiT, DINO, DINOv2, MAE, MoCo v3 and CLIP, those of Hugging Face
+Transformers (ViT, DINOv2), and Google's `.npz`.
+"""
 
 import argparse
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,14 +15,30 @@ import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
-from ufgir.errors import UserError
+from ufgir.errors import UserError, summarize
 
 ENTRIES = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")  # where files keep the weights, best first
-PARTS = ("base_encoder.", "backbone.")  # the backbone within the trained whole: MoCo v3, DINO
-LISTED = 8  # names of one kind of fault in a message, so that another model's file does not fill the screen
+PREFIXES = ("base_encoder.", "backbone.", "vit.", "dinov2.", "dinov2_with_registers.")  # the backbone within the whole
+TRANSFORMERS = (  # names of Hugging Face Transformers, as patterns, and those of timm or of DINOv2
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.(cls_token|mask_token|register_tokens)$", r"\1"),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+    (r"\.mlp\.weights_in\.", ".mlp.w12."),
+    (r"\.mlp\.weights_out\.", ".mlp.w3."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.layer_scale(\d)\.lambda1$", r".ls\1.gamma"),
+    (r"^layernorm\.", "norm."),
+    (r"^classifier\.", "head."),
+)
+LISTED = 8  # names of one kind in a message, so that another model's file does not fill the screen
 
 
-def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
+def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> int:
     """Fill a timm ViT from a local file, position embeddings and patches resampled as timm does.
 
     A classifier of another number of classes, or a projection in its place, is left out.
@@ -27,35 +48,33 @@ def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
         path: file of `torch.save`, `.safetensors`, or `.npz` of Google's ViTs. No code in it is run.
         name: timm name of the model.
 
+    Returns:
+        The number of tensors that were loaded.
+
     Raises:
         UserError: the file cannot be read, or does not fit the model; missing and left-over entries are named.
     """
     path = Path(path).expanduser()
     try:
         if path.suffix == ".npz":
-            faults = _load_npz(vit, path)
+            loaded, problems = _load_npz(vit, path)
         else:
-            faults = _load_entries(vit, _read_entries(path), name)
-    except Exception as error:  # what is no file of weights fails in dozens of ways
+            loaded, problems = _load_entries(vit, _read_entries(path), name)
+    except Exception as error:  # a file that holds no weights fails in dozens of ways
         raise UserError(
-            f"backbone.checkpoint={path} cannot be had ({reason_of(error)}). Start from random weights with "
+            f"backbone.checkpoint={path} cannot be read ({summarize(error)}). Start from random weights with "
             "backbone.pretrained=false, or give another file."
         ) from error
-    if faults:
+    if problems:
         raise UserError(
-            f"backbone.checkpoint={path} does not fit {name}: {'; '.join(faults)}. "
-            "Give a file with weights of this backbone, or choose the backbone that they are of."
+            f"backbone.checkpoint={path} does not fit {name}: {'; '.join(problems)}. "
+            "Give a file with weights of this backbone, or choose the backbone of this file."
         )
-
-
-def reason_of(error: Exception) -> str:
-    """An exception in one line."""
-    lines = str(error).strip().splitlines()
-    return ": ".join([type(error).__name__, *(line.rstrip(".") for line in lines[:1])])
+    return loaded
 
 
 def _read_entries(path: Path) -> dict[str, Tensor]:
-    """The entries of the backbone in a file, whatever lies around them."""
+    """The entries of the backbone in a file, in names that timm knows, whatever lies around them."""
     content = timm.models.load_state_dict(str(path)) if path.suffix == ".safetensors" else _unpickle(path)
     if not isinstance(content, Mapping):
         raise TypeError(f"a {type(content).__name__} where entries by name were expected")
@@ -65,13 +84,32 @@ def _read_entries(path: Path) -> dict[str, Tensor]:
         raise TypeError(f"no weights by name, but {', '.join(map(str, content)) or 'nothing'}")
     while all(key.startswith(("module.", "_orig_mod.")) for key in entries):  # left by DDP and torch.compile
         entries = {key.partition(".")[2]: value for key, value in entries.items()}
-    for part in PARTS:
-        entries = {key.removeprefix(part): entries[key] for key in entries if key.startswith(part)} or entries
-    return entries
+    classifier = {key: value for key, value in entries.items() if key.startswith("classifier.")}
+    for prefix in PREFIXES:
+        entries = {key.removeprefix(prefix): entries[key] for key in entries if key.startswith(prefix)} or entries
+    is_transformers = "embeddings.patch_embeddings.projection.weight" in entries
+    return _from_transformers(entries | classifier) if is_transformers else entries
+
+
+def _from_transformers(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Entries of a ViT or DINOv2 of Hugging Face Transformers in the names of timm or of DINOv2."""
+    renamed = {}
+    for key, value in entries.items():
+        if key.startswith("pooler."):
+            continue
+        if match := re.fullmatch(r"(encoder\.layer\.\d+)\.attention\.attention\.query\.(weight|bias)", key):
+            parts = [entries[f"{match[1]}.attention.attention.{part}.{match[2]}"] for part in ("query", "key", "value")]
+            key, value = f"{match[1]}.attn.qkv.{match[2]}", torch.cat(parts)
+        elif re.search(r"\.attention\.attention\.(key|value)\.", key):
+            continue
+        for theirs, ours in TRANSFORMERS:
+            key = re.sub(theirs, ours, key)
+        renamed[key] = value
+    return renamed
 
 
 def _unpickle(path: Path) -> object:
-    # Beside the weights many official files keep the words of their command line, which are plain values.
+    # Beside the weights many official files keep the arguments of their command line, which are plain values.
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -85,8 +123,8 @@ def _unpickle(path: Path) -> object:
             raise ValueError(f"it holds {', '.join(kinds)}, which might run code and are not read") from error
 
 
-def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str) -> list[str]:
-    """Load entries in any names that timm knows; what does not fit, in which case the model is not changed."""
+def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str) -> tuple[int, list[str]]:
+    """Load entries in any names that timm knows, or change nothing and say what does not fit."""
     wanted = vit.state_dict()
     # The two families for which timm resamples otherwise than by default.
     resampling = {"interpolation": "bilinear", "antialias": False} if "flexi" in name or "radio" in name else {}
@@ -94,16 +132,20 @@ def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str)
     try:
         given = checkpoint_filter_fn(dict(entries), vit, adapt_layer_scale=True, **resampling)
     except Exception as error:  # such as position embeddings that form no square
-        given, problem = entries, [reason_of(error)]
+        given, problem = entries, [summarize(error)]
     heads = {key for key in wanted if key.startswith("head.")}
-    fitting = {key: given[key] for key in heads if key in given and given[key].shape == wanted[key].shape}
-    if len(fitting) < len(heads):
-        fitting = {key: wanted[key] for key in heads}
-    given = {key: value for key, value in given.items() if not key.startswith("head.")} | fitting
-    faults = list(_differences(given, wanted)) or problem
-    if not faults:
+    classifier = {key: given[key] for key in heads if key in given and given[key].shape == wanted[key].shape}
+    given = {key: value for key, value in given.items() if not key.startswith("head.")}
+    loaded = len(given)
+    if len(classifier) < len(heads):
+        classifier = {key: wanted[key] for key in heads}
+    else:
+        loaded += len(classifier)
+    given |= classifier
+    problems = list(_differences(given, wanted)) or problem
+    if not problems:
         vit.load_state_dict(given)
-    return faults
+    return loaded, problems
 
 
 def _differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
@@ -122,12 +164,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _load_npz(vit: VisionTransformer, path: Path) -> list[str]:
-    """Let timm read a file of Google's, and tell what it has left as it was."""
+def _load_npz(vit: VisionTransformer, path: Path) -> tuple[int, list[str]]:
+    """Let timm read a file of Google's, and find what it left unchanged."""
     body = {key: value for key, value in vit.named_parameters() if not key.startswith("head.")}
     with torch.no_grad():
         for parameter in body.values():
             parameter.fill_(torch.nan)
         vit.load_pretrained(str(path))
     missing = [key for key, parameter in body.items() if parameter.isnan().any()]
-    return [f"it lacks {_some(missing)}"] if missing else []
+    return len(body), [f"it lacks {_some(missing)}"] if missing else []

@@ -1,59 +1,66 @@
-"""Token reducers: one file each, pure tensor algorithms that know nothing of a model.
+"""Token reducers: one file each, tensor algorithms that know nothing of a model.
 
-A file is all that it takes: `reducers/<name>.py` with one subclass of `Reducer`, and `conf/reducer/<name>.yaml` beside
-it for the command line. Both may also lie in a folder of `UFGIR_PATH`, outside of this package.
+A reducer of your own is a subclass of `Reducer` in any importable module; pass the class itself, or its path as
+`_target_`.
 """
 
-import importlib
-import pkgutil
-import sys
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 from ufgir.errors import UserError
-from ufgir.reducers.base import BlockAttention, Reducer, relative_budget
-from ufgir.resources import user_folders
+from ufgir.reducers.ats import ATS
+from ufgir.reducers.base import PLACES, BlockAttention, Reducer, relative_budget, resolve_part
+from ufgir.reducers.dpcknn import DPCKNN
+from ufgir.reducers.dyvit import DyViT
+from ufgir.reducers.evit import EViT
+from ufgir.reducers.patchmerger import PatchMerger
+from ufgir.reducers.sit import SiT
+from ufgir.reducers.tokens import Assignment, Keep, KeepAndFuse, Merge, Mix, Stage, Tokens
+from ufgir.reducers.tome import ToMe
+from ufgir.reducers.topk import TopK
 
-__path__ += [str(folder / "reducers") for folder in user_folders()]
+REDUCERS: dict[str, type[Reducer]] = {
+    "topk": TopK,
+    "evit": EViT,
+    "tome": ToMe,
+    "ats": ATS,
+    "dyvit": DyViT,
+    "dpcknn": DPCKNN,
+    "sit": SiT,
+    "patchmerger": PatchMerger,
+}
 
 
-@cache
-def reducer_names() -> tuple[str, ...]:
-    """All reducers: the names of the files. `none` is not among them: it reduces nothing and has no code."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"))
+def resolve_reducer(reducer: str | Mapping | type[Reducer]) -> tuple[type[Reducer] | None, dict[str, Any]]:
+    """The class of a reducer and its own options; the class is None for `none`.
 
-
-@cache
-def find_reducer(name: str) -> type[Reducer]:
-    """The class in `reducers/<name>.py`.
+    Args:
+        reducer: a name, a mapping of `name` or `_target_` and options (`keep_rate` is ignored), or a class.
 
     Raises:
-        ValueError: there is no such file.
-        UserError: the file cannot be imported, or has not exactly one reducer.
+        ValueError: an unknown name or option.
+        UserError: a class that cannot be imported or is no reducer.
     """
-    if name not in reducer_names():
-        raise ValueError(f"reducer={name!r} is not one of none, {', '.join(reducer_names())}.")
-    try:
-        module = importlib.import_module(f"{__name__}.{name}")
-    except Exception as error:  # a file of the user's own may fail in any way
-        raise UserError(f"reducer={name}: its file cannot be imported ({type(error).__name__}: {error}).") from error
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Reducer) and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        names = ", ".join(kind.__name__ for kind in found) or "none"
-        raise UserError(f"reducer={name}: {module.__file__} must have exactly one subclass of Reducer; found {names}.")
-    return found[0]
+    kind, options = resolve_part(
+        "reducer", reducer, {"none": None, **REDUCERS}, positional=1, ignored=("keep_rate",)
+    )
+    if kind is None:
+        return kind, options
+    if not issubclass(kind, Reducer):
+        raise UserError(f"reducer={kind.__name__}: expected a subclass of ufgir.reducers.Reducer.")
+    missing = [name for name in ("num_kept",) if getattr(kind, name) is getattr(Reducer, name)]
+    if missing or all(getattr(kind, place) is getattr(Reducer, place) for place in PLACES):
+        raise UserError(f"reducer={kind.__name__}: define num_kept and one of {', '.join(PLACES)}.")
+    return kind, options
 
 
-def users_file(name: str) -> Path | None:
-    """The file of a reducer from a folder of `UFGIR_PATH`; None for those of this package."""
-    if name == "none":
-        return None
-    file = Path(sys.modules[find_reducer(name).__module__].__file__)
-    return None if file.parent == Path(__file__).parent else file
+def reducer_name(kind: type[Reducer] | None) -> str:
+    """The name of a reducer: ours if it has one, else that of the class."""
+    return next((name for name, known in {"none": None, **REDUCERS}.items() if known is kind), None) or kind.__name__
 
 
-__all__ = ["BlockAttention", "Reducer", "find_reducer", "reducer_names", "relative_budget", "users_file"]
+__all__ = [
+    "ATS", "DPCKNN", "REDUCERS", "Assignment", "BlockAttention", "DyViT", "EViT", "Keep", "KeepAndFuse", "Merge", "Mix",
+    "PatchMerger", "Reducer", "SiT", "Stage", "ToMe", "Tokens", "TopK", "reducer_name", "relative_budget",
+    "resolve_reducer",
+]  # fmt: skip

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ufgir.reducers.base import BlockAttention, Reducer
-from ufgir.tokens import Keep, Tokens, at_least_float32
+from ufgir.reducers.tokens import Keep, Stage, Tokens, at_least_float32
 
 
 class ATS(Reducer):
@@ -15,22 +15,24 @@ class ATS(Reducer):
     numbers. Only the chosen rows of the attention are computed.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.budget = max(1, self.stage.aim()) + 1
-        self.points = sample_points(self.budget)
+    needs_class_token = True
+    masks_tokens = True
 
-    def keeps(self, tokens: int) -> int:
+    def set_stage(self, stage: Stage) -> None:
+        super().set_stage(stage)
+        self.points = sample_points(max(1, stage.target_tokens()) + 1)
+
+    def num_kept(self, tokens: int) -> int:
         return min(tokens, len(self.points))
 
-    def choose_queries(self, tokens: Tokens, attention: BlockAttention) -> Keep:
+    def select_queries(self, tokens: Tokens, attention: BlockAttention) -> Keep:
         prefix = tokens.prefix
-        row = at_least_float32(attention.class_row()[..., prefix:])  # (B, H, n)
+        row = at_least_float32(attention.cls_attention()[..., prefix:])  # (B, H, n)
         scores = (row * attention.values[:, :, prefix:].norm(dim=-1)).sum(dim=1)  # (B, n)
         valid = None if tokens.valid is None else tokens.valid[:, prefix:]
         points = torch.tensor(self.points).to(scores.device, non_blocking=True)
         chosen = sample(scores.detach(), points, valid)
-        return first_chosen(chosen, self.keeps(scores.shape[1]))
+        return first_chosen(chosen, self.num_kept(scores.shape[1]))
 
 
 def sample_points(budget: int) -> list[float]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ufgir.reducers.base import Reducer
-from ufgir.tokens import Merge, Stage, Tokens, at_least_float32
+from ufgir.reducers.tokens import Merge, Stage, Tokens, at_least_float32
 
 NEIGHBOURS = 5
 
@@ -22,12 +22,12 @@ class DPCKNN(Reducer):
         super().__init__(stage)
         self.score = nn.Linear(stage.dim, 1)
 
-    def keeps(self, tokens: int) -> int:
-        return min(tokens, max(self.stage.aim(), 1 if self.stage.is_last else NEIGHBOURS))
+    def num_kept(self, tokens: int) -> int:
+        return min(tokens, max(self.stage.target_tokens(), 1 if self.stage.is_last else NEIGHBOURS))
 
     def before_block(self, tokens: Tokens) -> Tokens:
         patches = tokens.body[:, : tokens.body.shape[1] - tokens.appended]  # (B, n, C)
-        clusters = self.keeps(patches.shape[1])
+        clusters = self.num_kept(patches.shape[1])
         cluster = cluster_by_density_peaks(patches, clusters, random_ties=self.training)
         weights = at_least_float32(self.score(patches).squeeze(-1)).exp()  # (B, n)
         total = weights.new_zeros(weights.shape[0], clusters).scatter_add(1, cluster, weights)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ufgir.reducers.base import Reducer
-from ufgir.tokens import Keep, Stage, Tokens, at_least_float32
+from ufgir.reducers.tokens import Keep, Stage, Tokens, at_least_float32
 
 
 class DyViT(Reducer):
@@ -22,6 +22,8 @@ class DyViT(Reducer):
         ratio_weight: weight of that loss.
     """
 
+    masks_tokens = True
+
     def __init__(self, stage: Stage, ratio_weight: float = 2.0) -> None:
         super().__init__(stage)
         self.ratio_weight = ratio_weight
@@ -31,8 +33,8 @@ class DyViT(Reducer):
             nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, dim // 4), nn.GELU(), nn.Linear(dim // 4, 2)
         )
 
-    def keeps(self, tokens: int) -> int:
-        count = int((int(tokens) - 1) * self.stage.keep_rate) if self.stage.cached else self.stage.aim()
+    def num_kept(self, tokens: int) -> int:
+        count = int((int(tokens) - 1) * self.stage.keep_rate) if self.stage.cached else self.stage.target_tokens()
         return min(tokens, max(1, count))
 
     def before_block(self, tokens: Tokens) -> Tokens:
@@ -41,7 +43,7 @@ class DyViT(Reducer):
         tokens = replace(tokens, decision=decision)
         if self.training:
             return self._hide(tokens, scores)
-        return tokens.assign(Keep(scores[..., 0].topk(self.keeps(scores.shape[1]), dim=1).indices))
+        return tokens.assign(Keep(scores[..., 0].topk(self.num_kept(scores.shape[1]), dim=1).indices))
 
     def predict(self, x: Tensor, weights: Tensor) -> Tensor:
         """Log-probabilities (B, n, 2) of going on and of leaving, for tokens (B, n, C) and their weights (B, n)."""

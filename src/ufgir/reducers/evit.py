@@ -2,9 +2,9 @@
 
 import torch
 
-from ufgir.reducers.base import BlockAttention
-from ufgir.reducers.topk import TopK, class_attention
-from ufgir.tokens import KeepAndFuse, Tokens
+from ufgir.reducers.base import BlockAttention, cls_scores
+from ufgir.reducers.topk import TopK
+from ufgir.reducers.tokens import KeepAndFuse, Tokens
 
 
 class EViT(TopK):
@@ -14,12 +14,12 @@ class EViT(TopK):
     normalised, as in the reference. When the budget keeps everything there is no fused token.
     """
 
-    def keeps(self, tokens: int) -> int:
-        return min(tokens, super().keeps(tokens) + 1)
+    def num_kept(self, tokens: int) -> int:
+        return min(tokens, super().num_kept(tokens) + 1)
 
     def after_attention(self, tokens: Tokens, attention: BlockAttention) -> Tokens:
-        scores = class_attention(tokens, attention)  # (B, n)
-        count = TopK.keeps(self, scores.shape[1])
+        scores = cls_scores(tokens, attention)  # (B, n)
+        count = TopK.num_kept(self, scores.shape[1])
         if count == scores.shape[1]:
             return tokens
         kept = torch.topk(scores, count, dim=1).indices

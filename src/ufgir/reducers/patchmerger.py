@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ufgir.reducers.base import Reducer
-from ufgir.tokens import Mix, Stage, Tokens
+from ufgir.reducers.tokens import Mix, Stage, Tokens
 
 
 class PatchMerger(Reducer):
@@ -13,10 +13,10 @@ class PatchMerger(Reducer):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
         self.norm = nn.LayerNorm(stage.dim)
-        self.queries = nn.Parameter(torch.randn(self.keeps(stage.patches), stage.dim))
+        self.queries = nn.Parameter(torch.randn(self.num_kept(stage.patches), stage.dim))
 
-    def keeps(self, tokens: int) -> int:
-        return max(1, self.stage.aim())
+    def num_kept(self, tokens: int) -> int:
+        return max(1, self.stage.target_tokens())
 
     def before_block(self, tokens: Tokens) -> Tokens:
         normed = self.norm(tokens.body)  # (B, n, C)

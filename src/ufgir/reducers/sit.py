@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ufgir.reducers.base import Reducer
-from ufgir.tokens import Mix, Stage, Tokens
+from ufgir.reducers.tokens import Mix, Stage, Tokens
 
 
 class SiT(Reducer):
@@ -16,12 +16,12 @@ class SiT(Reducer):
             nn.LayerNorm(stage.dim),
             nn.Linear(stage.dim, stage.dim // 2),
             nn.GELU(),
-            nn.Linear(stage.dim // 2, self.keeps(stage.patches)),
+            nn.Linear(stage.dim // 2, self.num_kept(stage.patches)),
         )
         self.scale = nn.Parameter(torch.ones(1, 1, 1))
 
-    def keeps(self, tokens: int) -> int:
-        return max(1, self.stage.aim())
+    def num_kept(self, tokens: int) -> int:
+        return max(1, self.stage.target_tokens())
 
     def before_block(self, tokens: Tokens) -> Tokens:
         weights = (self.scale * self.weight(tokens.body)).softmax(dim=1)  # (B, n, K)

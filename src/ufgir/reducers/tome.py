@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ufgir.reducers.base import BlockAttention, Reducer
-from ufgir.tokens import Merge, Tokens
+from ufgir.reducers.tokens import Merge, Tokens
 
 
 class ToMe(Reducer):
@@ -18,13 +18,13 @@ class ToMe(Reducer):
     similar pairs merge into a mean weighted by size. Later attention is proportional: logits + log(size).
     """
 
-    def keeps(self, tokens: int) -> int:
+    def num_kept(self, tokens: int) -> int:
         stage = self.stage
-        return tokens - min(stage.aim(stage.index - 1) - stage.aim(), tokens // 2)
+        return tokens - min(stage.target_tokens(stage.index - 1) - stage.target_tokens(), tokens // 2)
 
     def after_attention(self, tokens: Tokens, attention: BlockAttention) -> Tokens:
         keys = attention.keys.mean(dim=1)[:, tokens.prefix :]  # (B, n, D)
-        merges = keys.shape[1] - self.keeps(keys.shape[1])
+        merges = keys.shape[1] - self.num_kept(keys.shape[1])
         if merges == 0:
             return tokens
         if tokens.size is None:
@@ -34,12 +34,12 @@ class ToMe(Reducer):
         total = size.new_zeros(size.shape[0], groups).scatter_add(1, group, size)
         return tokens.assign(Merge(group, size / total.gather(1, group), groups))
 
-    def caution(self) -> str | None:
+    def warning(self) -> str | None:
         stage, left = self.stage, [self.stage.patches]
         stages = range(len(stage.keep_rates))
         for index in stages:
-            left.append(left[-1] - min(stage.aim(index - 1) - stage.aim(index), left[-1] // 2))
-        wanted = [max(1, stage.aim(index)) for index in stages]
+            left.append(left[-1] - min(stage.target_tokens(index - 1) - stage.target_tokens(index), left[-1] // 2))
+        wanted = [max(1, stage.target_tokens(index)) for index in stages]
         if min(stage.keep_rates) >= 0.5 or left[1:] == wanted:
             return None
         # What the cache returns joins the merging: how many that is, a reducer does not know.

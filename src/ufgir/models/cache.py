@@ -1,12 +1,30 @@
 """CLC, the cross-layer cache (paper, section 3.2): tokens of earlier blocks come back after each reduction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ufgir.tokens import Tokens
+from ufgir.errors import did_you_mean
+from ufgir.reducers.tokens import Tokens
+
+CACHE_DEFAULTS = {"num_clr": 1, "gap": True, "recover_at_last": True, "pool_cls": False, "pool_clr": False}
+
+
+def cache_options(cache: bool | Mapping | None) -> dict | None:
+    """All options of the cross-layer cache, or None when it is off.
+
+    Raises:
+        ValueError: an unknown option.
+    """
+    if cache is False or cache is None:
+        return None
+    given = {} if cache is True else dict(cache)
+    if unknown := [option for option in given if option not in CACHE_DEFAULTS]:
+        hint = did_you_mean(unknown[0], CACHE_DEFAULTS)
+        raise ValueError(f"cache: unknown option {', '.join(unknown)}; it has {', '.join(CACHE_DEFAULTS)}.{hint}")
+    return {**CACHE_DEFAULTS, **given}
 
 
 @dataclass
