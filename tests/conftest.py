@@ -1,11 +1,24 @@
 """What every test relies on: nothing of this user's machine or of the network gets in."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from tiny import make_data
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, so before any test is
+os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("UFGIR_DATA", None)  # otherwise the runs of the tests would use the user's data
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a tiny data set in `data` and a cache folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "data" / ".cache"))
+    make_data(tmp_path / "data")
+    return tmp_path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -13,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_tests:
         return
-    import torch  # costs seconds, which only they are worth
+    import torch
 
     if not torch.cuda.is_available():
         for item in gpu_tests:

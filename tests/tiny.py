@@ -1,37 +1,29 @@
-"""A data set, and a command line, small enough for every test that runs the real program."""
+"""A data set and command lines small enough for tests that run the real program."""
 
 import json
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ufgir.config import compose_run, resolve, save_config
-from ufgir.data import load_source, write_tables
-from ufgir.runs.build import build_model
-from ufgir.runs.folder import RunFolder
+from ufgir.config import load_config
+from ufgir.data import write_splits
 from ufgir.training.checkpoint import save_weights
+from ufgir.training.run import build_data, build_module
+from ufgir.training.run import run as run_in_process
+from ufgir.training.run_folder import RunFolder
 
 CLASSES = 4
 PER_CLASS = {"train": 3, "val": 1, "test": 2}
-WORDS = (
-    "dataset=csv", "backbone=micro", "reducer=evit", "keep_rate=0.5", "image_size=32", "optim.batch_size=4",
-    "optim.lr=5e-4", "dataset.num_workers=0", "trainer.accelerator=cpu",
+TINY = (
+    "dataset=csv", "dataset.root=data", "backbone=micro", "backbone.pretrained=false", "reducer=evit", "keep_rate=0.5",
+    "image_size=32", "batch_size=4", "optim.lr=5e-4", "dataset.num_workers=0", "trainer.accelerator=cpu",
+    "trainer.max_epochs=2", "trainer.log_every_n_steps=1",
 )  # fmt: skip
-
-GPU_IS_FULL = (
-    "CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 23.69 GiB of which {free} is free. "
-    "Process 4711 has 23.18 GiB memory in use. Of the allocated memory 22.10 GiB is allocated by PyTorch, and 310.21 "
-    "MiB is reserved by PyTorch but unallocated. If reserved but unallocated memory is large try setting "
-    "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation."
-)  # what torch says
 
 
 def make_data(root: Path) -> Path:
@@ -54,22 +46,29 @@ def make_data(root: Path) -> Path:
     return root
 
 
-def make_run(folder: Path, data: Path, *words: str) -> RunFolder:
-    """A finished run on a data set of `make_data` as it would be left behind, its weights drawn instead of trained."""
-    composed, faults = compose_run([*WORDS, f"dataset.root={data}", *words])
-    assert not faults
-    config, run_folder = resolve(composed), RunFolder(folder)
-    source = load_source(config["dataset"], protocol=config["protocol"], seed=config["seed"])
+def train(*overrides: str, tiny: tuple[str, ...] = TINY) -> tuple[dict, Path]:
+    """Train in this process, in the working directory: the results and the run folder."""
+    config = load_config([*tiny, *overrides])
+    before = set(Path(config.output_root).glob("*/results.json"))
+    run_in_process(config, [*tiny, *overrides])
+    (file,) = set(Path(config.output_root).glob("*/results.json")) - before
+    return json.loads(file.read_text()), file.parent
+
+
+def make_run(folder: Path, data: Path, *overrides: str) -> RunFolder:
+    """A finished run as it would be left behind, its weights drawn instead of trained."""
+    config, run_folder = load_config([*TINY, f"dataset.root={data}", *overrides]), RunFolder(folder)
+    module = build_data(config)
     torch.manual_seed(0)
-    model = build_model(config, source.num_classes, with_weights=False)
+    model = build_module(config, module).model
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))  # otherwise every image would be of the same class
-    run_folder.splits.mkdir(parents=True)
-    write_tables(source.tables, run_folder.splits)
-    save_config(config, run_folder.config)
-    save_weights(run_folder.weights, model, config, source.class_names)
-    run_folder.write_results({"status": "finished"})
+    run_folder.path.mkdir(parents=True)
+    write_splits(module.splits, run_folder.splits)
+    values = config.model_dump(by_alias=True)
+    save_weights(run_folder.weights, model, values, module.class_names)
+    run_folder.write_results({"status": "finished", "protocol": config.protocol, "config": values})
     return run_folder
 
 
@@ -96,14 +95,3 @@ def results_of(finished: subprocess.CompletedProcess[str], cwd: Path) -> dict:
     last = finished.stdout.strip().splitlines()[-1]
     assert last.startswith("results: ")
     return json.loads((cwd / last.removeprefix("results: ")).read_text())
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """As on a full disk: no file of this process may hold more than so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -67,7 +67,9 @@ def run_command(
         print("interrupted; the same command starts again, a run continues from its last whole epoch", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        refused = next((cause for cause in exception_chain(error) if isinstance(cause, OSError) and cause.strerror), None)
+        refused = next(
+            (cause for cause in exception_chain(error) if isinstance(cause, OSError) and cause.strerror), None
+        )
         if refused is None:
             raise
         print(f"failed: {refused.filename or ''}: {refused.strerror}", file=sys.stderr)
@@ -100,7 +102,9 @@ def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:
             key = str(details["loc"][0]) if details["loc"] else ""
             message = details["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
             given = f"{key}={values[key]}" if key in values and not isinstance(values[key], list) else key
-            errors.append(f"{given}: missing." if details["type"] == "missing" else f"{given}: {message}.".replace("..", "."))
+            errors.append(
+                f"{given}: missing." if details["type"] == "missing" else f"{given}: {message}.".replace("..", ".")
+            )
     if errors:
         raise UserError(*errors)
     return parsed
@@ -122,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: ufgir COMMAND ...  (or python -m ufgir.COMMAND ...)\n")
         print("\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items()))
-        print("\n`ufgir COMMAND --help` tells more; tab completion: eval \"$(ufgir -sc install=bash)\"")
+        print('\n`ufgir COMMAND --help` tells more; tab completion: eval "$(ufgir -sc install=bash)"')
         return DONE
     command, *rest = arguments
     if command not in COMMANDS:

@@ -1,4 +1,4 @@
-"""`python -m ufgir.train KEY=VALUE ...`: train, test and measure one run, or many with --multirun. A plain Hydra app."""
+"""`python -m ufgir.train KEY=VALUE ...`: train, test and measure one run, or many with --multirun."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ufgir.cli import run_command
-from ufgir.config.compose import hydra_errors, to_plain, without_plus
+from ufgir.config.compose import hydra_errors, refuse_hidden_files, to_plain, without_plus
 from ufgir.config.schema import RunConfig
 from ufgir.errors import RunFailed, UserError
 from ufgir.utils import project_dir
@@ -22,6 +22,7 @@ def train(cfg: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     is_one_of_many = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
+        refuse_hidden_files(HydraConfig.get())
         config = RunConfig.load(to_plain(cfg))
         pin_to_this_job(overrides)
         from ufgir.training.run import run  # torch, timm and Lightning are not needed to refuse a mistake

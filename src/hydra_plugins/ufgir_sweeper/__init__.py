@@ -72,11 +72,11 @@ class GridSweeper(Sweeper):
         self.at_once = at_once
         self.grid = {"name": name, "words": words, "union": union, "published_lr": published_lr}
         self.launcher: Any = None
-        self.launcher_config: DictConfig | None = None
+        self.hydra_config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
-        self.launcher_config = config.hydra.launcher
+        self.hydra_config = config.hydra
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context,
             task_function=partial(_in_grid, self.grid["name"] or "", task_function),
@@ -90,9 +90,11 @@ class GridSweeper(Sweeper):
             UserError: errors of any run, before the first one starts.
             RunFailed: some runs failed.
         """
+        from ufgir.config.compose import Composer, refuse_hidden_files
         from ufgir.sweep.grid import Grid, jobs_of
         from ufgir.sweep.launch import launch_due
 
+        refuse_hidden_files(self.hydra_config)
         self._refuse_shared_gpus()
         overrides = [override for override in arguments if not override.startswith("sweep=")]
         if self.grid["union"] is None:
@@ -104,17 +106,23 @@ class GridSweeper(Sweeper):
         def launch(batch: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
             return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
 
-        launch_due(jobs, launch, at_once=1 if isinstance(self.launcher, BasicLauncher) else self.at_once)
+        launch_due(
+            jobs,
+            Composer.of_hydra(self.hydra_config),
+            launch,
+            at_once=1 if isinstance(self.launcher, BasicLauncher) else self.at_once,
+        )
 
     def _refuse_shared_gpus(self) -> None:
         """joblib knows nothing of GPUs: its workers would all use the first one."""
-        if "JoblibLauncher" in str(self.launcher_config.get("_target_")) and self.launcher_config.get("n_jobs") != 1:
+        launcher = self.hydra_config.launcher
+        if "JoblibLauncher" in launcher._target_ and launcher.n_jobs != 1:
             import torch
 
             if torch.cuda.is_available():
                 raise UserError(
-                    f"hydra/launcher=joblib with hydra.launcher.n_jobs={self.launcher_config.n_jobs}: its workers would "
-                    "share one GPU. Use hydra/launcher=ray, which gives each run its own."
+                    f"hydra/launcher=joblib with hydra.launcher.n_jobs={launcher.n_jobs}: its workers "
+                    "would share one GPU. Use hydra/launcher=ray, which gives each run its own."
                 )
 
 

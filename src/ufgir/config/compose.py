@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ufgir.config.schema import RunConfig
-from ufgir.errors import UserError, did_you_mean, exception_chain
+from ufgir.errors import UserError, did_you_mean
 from ufgir.utils import project_dir
 
 # Groups whose files settle their own node. A grid composes each of their choices once.
@@ -26,56 +27,98 @@ GROUPS = (
     "dataset", "backbone", "reducer", "plugins", "augment", "optim", "schedule", "callbacks", "trainer", "logger",
     "debug", "experiment", "sweep",
 )  # fmt: skip
-SEARCH_PATH = "hydra.searchpath="
 
 
-def load_config(
-    overrides: Sequence[str], config_dirs: Sequence[str | Path] = (), *, resources: bool = True
-) -> RunConfig:
-    """The checked configuration of a command line.
+@dataclass(frozen=True)
+class Composer:
+    """Composes configurations from our files and a user's.
 
     Args:
-        overrides: such as `keep_rate=0.1`.
-        config_dirs: further folders with config groups, searched after ours.
-        resources: whether the weights that are asked for must be on this machine.
-
-    Raises:
-        UserError: with all errors that were found.
+        search: further places with config groups, such as `file:///home/me/conf`, searched after ours.
+        config_name: the primary configuration.
     """
-    return RunConfig.load(compose(overrides, config_dirs), resources=resources)
 
+    search: tuple[str, ...] = ()
+    config_name: str = "train"
 
-def compose(overrides: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> dict[str, Any]:
-    """The composed configuration of a command line as plain values, not checked yet. The same as plain Hydra's.
+    @classmethod
+    def of_hydra(cls, config: DictConfig) -> "Composer":
+        """With the places of a running Hydra app: `--config-dir`, `--config-name`, `hydra.searchpath`.
 
-    Choices from groups are composed once and put together afterwards, which makes planning thousands of runs fast.
+        Args:
+            config: the node `hydra`.
+        """
+        sources = [s for s in config.runtime.config_sources if s.provider not in ("hydra", "main", "ufgir", "schema")]
+        return cls(tuple(f"{s.schema}://{s.path}" for s in sources), config.job.config_name)
 
-    Raises:
-        UserError: Hydra's errors, in a sentence.
-    """
-    search = tuple(o for o in overrides if o.startswith(SEARCH_PATH))
-    overrides = without_plus(o for o in overrides if not o.startswith(("hydra.", "hydra/")))
-    if config_dirs:
-        given = ",".join(f"file://{Path(folder).absolute()}" for folder in config_dirs)
-        search = (*search, f"{SEARCH_PATH}[{given}]")
-    with hydra_errors():
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
-            raise UserError(f"{swept[0]}: expected one value. Add --multirun to start a run for each value.")
-        choices = tuple(o.input_line for o in parsed if o.key_or_group in GROUPS)
-        values = tuple(o.input_line for o in parsed if o.key_or_group not in GROUPS)
-        config = _assembled(choices, search)
-        if any(not _sets_plain_value(o, config) for o in parsed if o.key_or_group not in GROUPS):
-            return to_plain(_composed((*choices, *values), search))
-        config = deepcopy(config)
-        for override in parsed:
-            if override.key_or_group not in GROUPS:
+    def load(self, overrides: Sequence[str], *, resources: bool = True) -> RunConfig:
+        """The checked configuration of a command line.
+
+        Args:
+            overrides: such as `keep_rate=0.1`.
+            resources: whether the weights that are asked for must be on this machine.
+
+        Raises:
+            UserError: with all errors that were found.
+        """
+        return RunConfig.load(self.compose(overrides), resources=resources)
+
+    def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The composed configuration of a command line as plain values, not checked yet. The same as plain Hydra's.
+
+        Choices from groups are composed once and put together afterwards: planning thousands of runs is fast.
+
+        Raises:
+            UserError: Hydra's errors, in a sentence.
+        """
+        overrides = without_plus(o for o in overrides if not o.startswith(("hydra.", "hydra/")))
+        with hydra_errors():
+            parsed = OverridesParser.create().parse_overrides(overrides)
+            if swept := [o.input_line for o in parsed if o.is_sweep_override()]:
+                raise UserError(f"{swept[0]}: expected one value. Add --multirun to start a run for each value.")
+            choices = tuple(o.input_line for o in parsed if o.key_or_group in GROUPS)
+            values = [o for o in parsed if o.key_or_group not in GROUPS]
+            config = self._assembled(choices)
+            if not all(_sets_plain_value(override, config) for override in values):
+                return to_plain(self._composed((*choices, *(o.input_line for o in values))))
+            config = deepcopy(config)
+            for override in values:
                 OmegaConf.update(config, override.key_or_group, override.value())
-        return to_plain(config)
+            return to_plain(config)
+
+    @cache  # noqa: B019  # there is one composer, or one for each command
+    def _composed(self, overrides: tuple[str, ...]) -> DictConfig:
+        search = [f"hydra.searchpath=[{','.join(self.search)}]"] if self.search else []
+        with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
+            return hydra_compose(self.config_name, [*overrides, *search])
+
+    @cache  # noqa: B019
+    def _assembled(self, choices: tuple[str, ...]) -> DictConfig:
+        """The configuration of choices: each composed by itself, unless one reaches beyond its own group."""
+        base = self._composed(())
+        config = deepcopy(base)
+        for choice in choices:
+            group, _, name = choice.partition("=")
+            alone = self._composed((choice,))
+            others = (key for key in {*alone, *base} if key != group)
+            if not group.isidentifier() or any(alone.get(key) != base.get(key) for key in others):
+                return self._composed(choices)
+            config[group] = alone[group] if group in alone else None
+        return config
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """As `Composer.compose`, of our own files."""
+    return Composer().compose(overrides)
+
+
+def load_config(overrides: Sequence[str]) -> RunConfig:
+    """As `Composer.load`, of our own files."""
+    return Composer().load(overrides)
 
 
 def without_plus(overrides: Iterable[str]) -> list[str]:
-    """`+experiment=a` as `experiment=a`: both are usual, and Hydra takes only the one that the defaults list implies."""
+    """`+experiment=a` as `experiment=a`: Hydra itself takes only the one that the defaults list implies."""
     return [o[1:] if o.startswith(("+experiment=", "+debug=", "+sweep=")) else o for o in overrides]
 
 
@@ -87,6 +130,32 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("experiment", "debug", "sweep")}
 
 
+def refuse_hidden_files(config: DictConfig) -> None:
+    """See that no file of a user has the name of one of ours, which Hydra would use instead.
+
+    Args:
+        config: the node `hydra` of a running app.
+
+    Raises:
+        UserError: naming the files.
+    """
+    ours = {
+        file.relative_to(folder) for folder in map(project_dir, ("conf", "sweeps")) for file in folder.rglob("*.yaml")
+    }
+    sources = [s for s in config.runtime.config_sources if s.provider not in ("hydra", "main", "ufgir", "schema")]
+    hidden = [
+        Path(source.path) / name
+        for source in sources
+        if source.schema == "file"
+        for name in ours
+        if len(name.parts) > 1 and (Path(source.path) / name).is_file()
+    ]
+    if hidden:
+        raise UserError(
+            *(f"{file}: ufgir has a file of this name, which Hydra would use instead. Rename yours." for file in hidden)
+        )
+
+
 def _sets_plain_value(override: Any, config: DictConfig) -> bool:
     """Whether an override replaces a value that exists; whatever else Hydra offers is left to Hydra."""
     is_change = override.is_force_add() or not (override.is_add() or override.is_delete())
@@ -95,26 +164,6 @@ def _sets_plain_value(override: Any, config: DictConfig) -> bool:
 
 
 _NOTHING = object()
-
-
-@cache
-def _composed(overrides: tuple[str, ...], search: tuple[str, ...]) -> DictConfig:
-    with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
-        return hydra_compose("train", [*overrides, *search])
-
-
-@cache
-def _assembled(choices: tuple[str, ...], search: tuple[str, ...]) -> DictConfig:
-    """The configuration of choices: each composed by itself, unless one of them reaches beyond its own group."""
-    base = _composed((), search)
-    config = deepcopy(base)
-    for choice in choices:
-        group, _, name = choice.partition("=")
-        alone = _composed((choice,), search)
-        if not group.isidentifier() or any(alone.get(key) != base.get(key) for key in {*alone, *base} if key != group):
-            return _composed(choices, search)
-        config[group] = alone[group] if group in alone else None
-    return config
 
 
 @contextmanager
@@ -137,7 +186,9 @@ def describe_hydra_error(error: Exception) -> str:
         text = f"{text} {str(error.__cause__).splitlines()[0]}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        return f"{key}: there is no such setting.{did_you_mean(key, _known_keys())} To add a new key, write +{key}=VALUE."
+        return (
+            f"{key}: there is no such setting.{did_you_mean(key, _known_keys())} To add a new key, write +{key}=VALUE."
+        )
     if match := re.search(r"In '[^']*': Could not find '(\S+)/([^/']+)'", text):
         group, name = match[1], match[2]
         available = _choices(str(error), group)
@@ -156,7 +207,7 @@ def _choices(text: str, group: str) -> list[str]:
 
 def _known_keys() -> list[str]:
     """Dotted names of the default configuration, and the groups."""
-    config = to_plain(_composed((), ()))
+    config = compose(())
     names = list(GROUPS)
 
     def walk(node: dict, prefix: str) -> None:

@@ -17,7 +17,7 @@ WITHOUT_EFFECT = (
     "data_root", "output_root", "keep", "logger",
     "dataset.name", "dataset.epochs", "dataset.pretrained", "dataset.root", "dataset.images", "dataset.expected",
     "dataset.cache", "dataset.num_workers", "dataset.val_fraction", "dataset.test_fraction", "dataset.progress",
-    "backbone.checkpoint", "reducer.name", "reducer.keep_rate", "plugins.name",
+    "backbone.checkpoint", "reducer.name", "reducer.keep_rate", "plugins.name", "augment.name",
     "trainer.accelerator", "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
     "trainer.gradient_checkpointing",
 )  # fmt: skip  # settings that change no number, or that are hashed by what they stand for: tables, weights, keep_rate
@@ -61,7 +61,9 @@ def slug(config: RunConfig) -> str:
         _safe(values["dataset"]),
         _safe(values["backbone"]),
         _safe(values["reducer"]),
-        str(values["keep_rate"]).rstrip("0").rstrip(".") if isinstance(values["keep_rate"], float) else values["keep_rate"],
+        str(values["keep_rate"]).rstrip("0").rstrip(".")
+        if isinstance(values["keep_rate"], float)
+        else values["keep_rate"],
         "" if layers == PAPER_LAYERS else f"at_{_joined(layers)}",
         _safe(values["plugins"]),
         str(config.image_size),

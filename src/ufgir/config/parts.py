@@ -51,7 +51,8 @@ def check(
     try:
         hydra.utils.get_object(target)
     except Exception as error:
-        yield f"{key}._target_={target}: cannot be imported ({summarize(error.__cause__ or error)}). Check the name and PYTHONPATH."
+        reason = summarize(error.__cause__ or error)
+        yield f"{key}._target_={target}: cannot be imported ({reason}). Check the name and PYTHONPATH."
         return
     known = _parameters(target)
     arguments = [name for name in part if name not in HYDRA_KEYS]

@@ -120,12 +120,14 @@ class CacheConfig(Node):
 class PluginsConfig(Node):
     name: str = "custom"
     cache: Annotated[
-        CacheConfig | None, BeforeValidator(lambda value: {True: {}, False: None}[value] if type(value) is bool else value)
+        CacheConfig | None,
+        BeforeValidator(lambda value: {True: {}, False: None}[value] if type(value) is bool else value),
     ] = None
     head: Part = {"name": "linear"}
 
 
 class AugmentConfig(Node):
+    name: str | None = None
     train: list[Part]
     batch: Part | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -336,7 +338,7 @@ def _check_model(config: RunConfig) -> Iterator[str]:
 
     rates, layers = config.keep_rate, config.reduction_layers
     if isinstance(rates, list) and len(rates) != len(layers):
-        yield f"keep_rate={show(rates)}: expected one number, or {len(layers)}, one for each of reduction_layers={show(layers)}."
+        yield f"keep_rate={show(rates)}: expected one number, or {len(layers)}, one for each reduction layer."
     rate = config.reducer.keep_rate if rates is None else rates
     if config.reducer.name == "none" and rate != 1:
         yield f"keep_rate={show(rate)}: reducer=none keeps every token. Leave keep_rate out, or choose a reducer."
@@ -350,7 +352,7 @@ def _check_model(config: RunConfig) -> Iterator[str]:
 
 def _check_batch(config: RunConfig) -> Iterator[str]:
     processes = config.trainer.devices if isinstance(config.trainer.devices, int) else 1
-    processes = (len(config.trainer.devices) if isinstance(config.trainer.devices, list) else max(1, processes))
+    processes = len(config.trainer.devices) if isinstance(config.trainer.devices, list) else max(1, processes)
     processes *= config.trainer.num_nodes
     if config.batch_size % processes:
         yield (
@@ -383,7 +385,7 @@ def _check_data(config: RunConfig) -> Iterator[str]:
         if config.fold is None:
             yield "fold: missing. protocol=cv needs fold=K, from 0 to folds-1; all folds: --multirun fold=0,1,..."
         elif config.fold >= (config.folds or 5):
-            yield f"fold={config.fold}: expected 0 to {(config.folds or 5) - 1}, as there are folds={config.folds or 5}."
+            yield f"fold={config.fold}: expected 0 to {(config.folds or 5) - 1}, with folds={config.folds or 5}."
     elif config.fold is not None or config.folds is not None:
         key = "fold" if config.fold is not None else "folds"
         yield f"{key}={show(getattr(config, key))}: only protocol=cv has folds; protocol={config.protocol} was chosen."
@@ -412,14 +414,14 @@ def _check_trainer(config: RunConfig) -> Iterator[str]:
         known = StrategyRegistry.available_strategies()
         if config.trainer.strategy not in known:
             guess = did_you_mean(config.trainer.strategy, known)
-            yield f"trainer.strategy={config.trainer.strategy}: expected auto or a strategy of Lightning, such as ddp.{guess}"
+            yield f"trainer.strategy={config.trainer.strategy}: expected auto or one of Lightning's.{guess}"
     if config.trainer.precision != "auto":
         from lightning.fabric.connector import _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS_CONVERSION
 
         known = [*_PRECISION_INPUT_STR.__args__, *_PRECISION_INPUT_STR_ALIAS_CONVERSION]
         if str(config.trainer.precision) not in known:
             guess = did_you_mean(str(config.trainer.precision), known)
-            yield f"trainer.precision={config.trainer.precision}: expected auto or one of {', '.join(known[:7])}.{guess}"
+            yield f"trainer.precision={config.trainer.precision}: expected auto or {', '.join(known[:7])}.{guess}"
 
 
 def _check_callbacks(config: RunConfig) -> Iterator[str]:
@@ -487,7 +489,9 @@ def check_machine(config: RunConfig) -> None:
     elif trainer.accelerator != "cpu" and cuda and trainer.devices not in ("auto", -1):
         wanted = max(trainer.devices) + 1 if isinstance(trainer.devices, list) else trainer.devices
         if wanted > torch.cuda.device_count():
-            errors.append(f"trainer.devices={show(trainer.devices)}: this machine has {torch.cuda.device_count()} GPUs.")
+            errors.append(
+                f"trainer.devices={show(trainer.devices)}: this machine has {torch.cuda.device_count()} GPUs."
+            )
     if str(trainer.precision).startswith("16") and (trainer.accelerator == "cpu" or not (cuda or mps)):
         errors.append(f"trainer.precision={trainer.precision}: 16-bit floats need a GPU. Use trainer.precision=auto.")
     if errors:

@@ -1,10 +1,21 @@
-"""Images and tables: from files on disk to batches.
+"""Images and split tables: from files on disk to batches.
 
-The loaders are in `ufgir.data.datamodule`; they are not imported here, so that checking a data set needs no Lightning.
+`ImageDataModule` is imported on first use, so that checking a data set does not import Lightning.
 """
 
-from ufgir.data.check import image_faults
-from ufgir.data.source import PROTOCOLS, Source, collect, load_source
-from ufgir.data.tables import SPLITS, Tables, write_tables
+from typing import TYPE_CHECKING
 
-__all__ = ["PROTOCOLS", "SPLITS", "Source", "Tables", "collect", "image_faults", "load_source", "write_tables"]
+from ufgir.data.splits import PROTOCOLS, Splits, load_splits, write_splits
+
+if TYPE_CHECKING:
+    from ufgir.data.datamodule import ImageDataModule
+
+__all__ = ["PROTOCOLS", "ImageDataModule", "Splits", "load_splits", "write_splits"]
+
+
+def __getattr__(name: str):
+    if name == "ImageDataModule":
+        from ufgir.data.datamodule import ImageDataModule
+
+        return ImageDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,164 +1,335 @@
-"""The loaders of a run."""
+"""The loaders of a data set, as a LightningDataModule."""
 
+import hashlib
 import os
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torchvision.transforms import v2
 
-from ufgir.data.cache import Store, open_store
-from ufgir.data.sampler import EpochSampler, image_generator
-from ufgir.data.source import Source
-from ufgir.data.transforms import Augment, normalised, resize_side
-from ufgir.errors import UfgirWarning, UserError
+from ufgir.data.cache import CACHES, NoStore, fingerprint, open_store, used
+from ufgir.data.images import find_images, unreadable_images
+from ufgir.data.splits import Splits, load_splits
+from ufgir.data.tables import first_ten
+from ufgir.data.transforms import center_crop, normalize, paper_transforms, resize_side
+from ufgir.errors import UserError, did_you_mean
+from ufgir.utils import cache_dir
 
-MOST_WORKERS = 8
+MAX_WORKERS = 8
+
+Key = tuple[int, int] | int
+"""Epoch and row of an image; a row alone, as samplers other than ours give it, belongs to epoch 0."""
+
+
+class EpochSampler(DistributedSampler):
+    """Yields `(epoch, row)`; the order depends on `(seed, epoch)` only.
+
+    It is a `DistributedSampler` so that Lightning leaves it alone. With several processes each takes every
+    `num_replicas`-th row of the same order, and all take equally many: together they see the batches that one process
+    would see.
+
+    Args:
+        length: number of images.
+        shuffle: a new order each epoch, else 0, 1, 2, ...
+        rank, num_replicas: this process and their number.
+    """
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool, rank: int = 0, num_replicas: int = 1) -> None:
+        super().__init__(range(length), num_replicas, rank, shuffle=shuffle, seed=seed, drop_last=True)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(len(self.dataset))
+        if self.shuffle:
+            np.random.default_rng((0, self.seed, self.epoch)).shuffle(order)
+        return ((self.epoch, int(row)) for row in order[self.rank : self.total_size : self.num_replicas])
 
 
 class ImageDataset(Dataset):
-    """Images of one table, cropped and flipped, a batch at a time.
+    """Images of one table and their class ids, one or a batch at a time.
 
     Args:
-        store: resized pixels by row.
-        labels: class id of each row.
-        image_size: side S of the crop, pixels.
-        augment: what is drawn at random for each image.
-        seed: of these draws, together with the epoch and the row.
+        store: resized pixels by row, uint8 (3, side, side).
+        labels: class id (or any number) of each row.
+        image_size: side S of the result, pixels.
+        transforms: applied one after the other under torch's CPU generator, seeded by (seed, epoch, row); None: the
+            center crop of the test pass.
     """
 
-    def __init__(self, store: Store, labels: list[int], image_size: int, augment: Augment, seed: int) -> None:
-        self.store, self.labels = store, labels
-        self.image_size, self.augment, self.seed = image_size, augment, seed
+    def __init__(
+        self, store: NoStore, labels: Sequence[int], image_size: int, transforms: Sequence[Callable] | None, seed: int
+    ) -> None:
+        self.store, self.labels, self.image_size = store, list(map(int, labels)), image_size
+        self.transforms, self.seed = transforms, seed
+        # Foreign transforms may work in place, which must not change the cache.
+        self.copies = not all(isinstance(each, v2.Transform) and not getattr(each, "inplace", False)
+                              for each in transforms or [])
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """The images of a batch as they are in their epochs: `(epoch, index)` → uint8 (B, 3, S, S), class ids (B,)."""
-        images = torch.empty((len(keys), 3, self.image_size, self.image_size), dtype=torch.uint8)
-        for image, (epoch, index) in zip(images.numpy(), keys, strict=True):
-            pixels = self.augment.cut(self.store[index], self.image_size, image_generator(self.seed, epoch, index))
-            image[:] = pixels.transpose(2, 0, 1)
-        return images, torch.tensor([self.labels[index] for _, index in keys])
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        """One image of them: uint8 (3, S, S) and its class id."""
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        """One image, uint8 (3, S, S), and its class id."""
         images, labels = self.__getitems__([key])
         return images[0], int(labels)
 
+    def __getitems__(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
+        """The images of a batch, uint8 (B, 3, S, S), and their class ids (B,)."""
+        keys = [key if isinstance(key, tuple) else (0, key) for key in keys]
+        images = torch.empty((len(keys), 3, self.image_size, self.image_size), dtype=torch.uint8)
+        state = torch.get_rng_state()
+        try:
+            for image, (epoch, row) in zip(images, keys, strict=True):
+                image.copy_(self._image(epoch, row))
+        finally:
+            torch.set_rng_state(state)
+        return images, torch.tensor([self.labels[row] for _, row in keys])
 
-class UFGIRData(lightning.LightningDataModule):
-    """Training and test loader of a source.
+    def _image(self, epoch: int, row: int) -> Tensor:
+        pixels = self.store[row]
+        if self.transforms is None:
+            return center_crop(pixels, self.image_size)
+        seed = hashlib.sha256(f"{self.seed}/{epoch}/{row}".encode()).digest()[:4]
+        torch.default_generator.manual_seed(int.from_bytes(seed))  # torch.manual_seed would seed the GPU, too
+        if self.copies:
+            pixels = pixels.clone()
+        for transform in self.transforms:
+            pixels = transform(pixels)
+        if pixels.dtype != torch.uint8 or pixels.shape != (3, self.image_size, self.image_size):
+            size = self.image_size
+            raise UserError(f"augment.train must give uint8 images of shape (3, {size}, {size}), but its last transform "
+                            f"gives {pixels.dtype} {tuple(pixels.shape)}. Crop or resize to image_size, and leave the "
+                            "normalization out: it is done for you.")
+        return pixels
 
-    What they yield depends on `seed`, the epoch and the tables only: not on workers, cache or an interruption.
-    Lightning must leave the sampler alone (`use_distributed_sampler=False`); with several processes the training
-    images are shared out here.
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Train, validation, test and predict loaders of an image data set.
+
+    Batches are images, float32 (B, 3, S, S) normalized by ImageNet's mean and standard deviation, and class ids (B,).
+    The loaders themselves yield uint8; `on_after_batch_transfer`, which Lightning calls, normalizes on the device.
+    What they yield depends on the tables, `seed` and the epoch only: not on workers, cache, processes or a resume.
 
     Args:
-        source: tables and images.
+        root: folder of the data set: with `train.csv, val.csv, train_val.csv, test.csv` (`format="csv"`), with class
+            folders (`"folder"`), or where procedural leaves are rendered (`"leaves"`).
+        images: image folder, relative to `root` or absolute.
         image_size: side S of the model's input, pixels.
-        resize: side of the resize before the crop; None: int(S / 0.875).
-        augment: `random_crop` (bool) and `hflip` (probability) of training; other keys are ignored.
-        batch_size: images per step, over all processes together.
+        resize: side of the square that images are resized to before the crop; None: `int(S / 0.875)`.
+        batch_size: images per step over all processes together. Each of N processes takes `batch_size // N`.
+        protocol: `test` (train on train+val, test), `val` (train, validate), `holdout` (train, validate, test) or `cv`
+            (test on one of several stratified folds of all images, train on the others).
+        fold, folds: which fold, from 0, and how many; for `protocol="cv"` only.
         num_workers: loader processes; None: one per core, at most 8.
-        cache: `none`, `ram` or `disk`.
-        seed: of the order and the random choices.
-        progress: show a bar while the cache is filled.
+        cache: of resized images: `none`, `ram` or `disk` (kept for later runs).
+        seed: of the order, the transforms, the folds and the split of `format="folder"`.
+        val_fraction, test_fraction: shares of each class's images for `format="folder"`.
+        train_images: train on so many images, spread over the table; None: all.
+        expected: `classes` and number of images by table; other counts are refused.
+        render: `classes, train, val, test, size, seed` of the leaves.
+        name: of the data set.
+        train_transforms: torchvision v2 transforms, or any callables, from uint8 (3, side, side) to uint8 (3, S, S);
+            None: the paper's random crop and horizontal flip. They may draw from torch's generator.
+        batch_transform: called with images and targets of a training batch on the device, for MixUp or CutMix.
+        predict_images: files, folders and patterns for the predict loader; None: the test (or validation) images.
+        progress: show progress bars on a terminal.
 
     Raises:
-        UserError: `resize` is smaller than `image_size`.
+        UserError: with all wrong arguments. Errors of the tables are raised when `splits` is first used.
     """
 
     def __init__(
         self,
-        source: Source,
+        root: str | None,
         *,
-        image_size: int,
+        format: Literal["csv", "folder", "leaves"] = "csv",
+        images: str = "images",
+        image_size: int = 224,
         resize: int | None = None,
-        augment: Mapping[str, object],
-        batch_size: int,
+        batch_size: int = 32,
+        protocol: Literal["test", "val", "holdout", "cv"] = "test",
+        fold: int = 0,
+        folds: int = 5,
         num_workers: int | None = None,
-        cache: str = "none",
-        seed: int,
+        cache: Literal["none", "ram", "disk"] = "none",
+        seed: int = 1,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.3,
+        train_images: int | None = None,
+        expected: Mapping[str, int] | None = None,
+        render: Mapping[str, int] | None = None,
+        name: str | None = None,
+        train_transforms: Sequence[Callable] | None = None,
+        batch_transform: Callable | None = None,
+        predict_images: Sequence[str] | None = None,
         progress: bool = True,
     ) -> None:
         super().__init__()
-        self.source, self.image_size, self.side = source, image_size, resize_side(image_size, resize)
-        self.augment = Augment(random_crop=augment["random_crop"], hflip=augment["hflip"])
+        # A checkpoint keeps them, so they are plain values; loggers get the run's own configuration.
+        root = None if root is None else str(root)
+        expected, render = expected and dict(expected), render and dict(render)
+        predict_images = [predict_images] if isinstance(predict_images, str | os.PathLike) else predict_images
+        predict_images = predict_images and list(map(str, predict_images))
+        self.save_hyperparameters(ignore=["train_transforms", "batch_transform"], logger=False)
+        self.image_size, self.resize = image_size, resize_side(image_size, resize)
         self.batch_size, self.cache, self.seed, self.progress = batch_size, cache, seed, progress
-        self.num_workers = min(MOST_WORKERS, _cores()) if num_workers is None else num_workers
-        self._stores: dict[str, Store] = {}
+        self.num_workers = min(MAX_WORKERS, _cores()) if num_workers is None else num_workers
+        self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)
+        self.batch_transform, self.predict_images = batch_transform, predict_images
+        self._split_arguments = dict(
+            root=root, format=format, images=images, protocol=protocol, fold=fold, folds=folds, seed=seed, name=name,
+            val_fraction=val_fraction, test_fraction=test_fraction, train_images=train_images, expected=expected,
+            render=render)
+        self._stores: dict[str, NoStore] = {}
+        errors = []
+        if self.resize < image_size:
+            errors.append(f"dataset.resize={resize} is smaller than image_size={image_size}, the crop. Give at least "
+                          f"{image_size}, or null for int(image_size / 0.875).")
+        least = {"image_size": (image_size, 1), "batch_size": (batch_size, 1), "seed": (seed, 0),
+                 "dataset.num_workers": (self.num_workers, 0)}
+        errors += [f"{key}={value} must be at least {low}." for key, (value, low) in least.items() if value < low]
+        if cache not in CACHES:
+            errors.append(f"dataset.cache={cache} is not one of {', '.join(CACHES)}.{did_you_mean(cache, CACHES)}")
+        if errors:
+            raise UserError(*errors)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The tables of the protocol, read on first use.
+
+        Raises:
+            UserError: with all errors of the data set.
+        """
+        return load_splits(**self._split_arguments)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the whole data set."""
+        return self.splits.num_classes
+
+    @property
+    def class_names(self) -> list[str]:
+        """In the order of the class ids."""
+        return self.splits.class_names
+
+    @cached_property
+    def predict_paths(self) -> list[Path]:
+        """The image files of the predict loader, in its order."""
+        if self.predict_images is not None:
+            return find_images(self.predict_images, "predict_images").paths
+        roles = self.splits.roles
+        return self.splits.paths(roles.get("test", roles.get("val")))
+
+    def check_images(self) -> None:
+        """Decode every image of the protocol once. That they are sound is remembered until a file changes.
+
+        Raises:
+            UserError: images are missing or cannot be read; up to ten of each are named.
+        """
+        splits = self.splits
+        splits.render(self.progress)
+        paths = list(dict.fromkeys(path for table in splits.roles.values() for path in splits.paths(table)))
+        present = [path for path in paths if path.is_file()]
+        errors = []
+
+        def below(path: Path) -> str:
+            return path.relative_to(splits.image_root).as_posix()
+
+        if missing := sorted(set(paths) - set(present)):
+            errors.append(f"{len(missing)} of {len(paths)} images are missing below {splits.image_root}: "
+                          f"{first_ten(list(map(below, missing)))}.")
+        stamp = cache_dir() / "checked" / fingerprint(present)
+        if not used(stamp):
+            if broken := [f"{below(path)} ({reason})" for path, reason in unreadable_images(present, self.progress)]:
+                errors.append(f"{len(broken)} of {len(paths)} images below {splits.image_root} cannot be read: "
+                              f"{first_ten(broken)}.")
+            else:
+                try:
+                    stamp.parent.mkdir(parents=True, exist_ok=True)
+                    stamp.touch()
+                except OSError:
+                    pass  # without a writable cache folder the check is merely repeated
+        if errors:
+            raise UserError(*errors)
 
     def prepare_data(self) -> None:
-        """Fill the disk cache, in one process of each machine; the others then find it."""
+        """Render the leaves and fill the disk cache, in one process of each machine; the others then find them."""
+        self.splits.render(self.progress)
         if self.cache == "disk":
-            self.setup()
+            self.setup("fit")
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the caches of `stage` (`fit`, `test`; None: both) before any bar of Lightning's is shown."""
-        for part in {"fit": ["train"], "test": ["test"]}.get(stage, ["train", "test"]):
-            self._store(part)
+        """Open the caches for `fit`, `validate`, `test` or `predict`.
+
+        `fit` opens those of the later test, too: too little memory is found out before the training.
+        """
+        if stage == "fit" and self.batch_size > (count := len(self.splits.train)):
+            raise UserError(f"batch_size={self.batch_size} is more than the {count} training images, and an incomplete "
+                            f"batch is dropped. Use batch_size={count} at most.")
+        for role in {"validate": ["val"], "test": ["test"], "predict": []}.get(stage or "fit", self.splits.roles):
+            if role in self.splits.roles:
+                self._store(role)
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of images, uint8 (B, 3, S, S), and class ids (B,); the last incomplete one is dropped."""
-        trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        dataset = self._dataset("train", self.augment)
-        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=True, rank=rank, world_size=world_size)
-        share = self.batch_size // world_size
-        return self._loader(dataset, sampler, share, drop_last=True, persistent_workers=self.num_workers > 0)
+        """Shuffled batches, uint8 (B, 3, S, S) and class ids (B,); the last incomplete one is dropped."""
+        table = self.splits.train
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        dataset = ImageDataset(self._store("train"), table["class_id"], self.image_size, self.train_transforms,
+                               self.seed)
+        dataset[0]  # transforms that do not fit are reported here, not by a loader process
+        sampler = EpochSampler(len(table), seed=self.seed, shuffle=True, rank=rank, num_replicas=processes)
+        return self._loader(dataset, sampler, max(1, self.batch_size // processes), drop_last=True,
+                            persistent_workers=self.num_workers > 0)
 
-    def test_dataloader(self) -> DataLoader:
-        """All test images in the order of their table, centre-cropped; every process sees all of them."""
-        dataset = self._dataset("test", Augment())
-        return self._loader(dataset, EpochSampler(len(dataset), seed=self.seed, shuffle=False), self.batch_size)
+    def val_dataloader(self) -> DataLoader | list:
+        """All validation images in the order of their table, on every process; [] where the protocol has none."""
+        return self._eval_loader("val")
 
-    def on_after_batch_transfer(
-        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
-    ) -> tuple[Tensor, Tensor]:
-        """What the model takes: images float32 (B, 3, S, S), normalised on its device."""
+    def test_dataloader(self) -> DataLoader | list:
+        """All test images in the order of their table, on every process; [] where the protocol has none."""
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Batches of images, uint8 (B, 3, S, S), and their positions in `predict_paths` (B,)."""
+        paths = self.predict_paths
+        dataset = ImageDataset(NoStore(paths, self.resize), range(len(paths)), self.image_size, None, self.seed)
+        return self._loader(dataset, EpochSampler(len(paths), seed=self.seed, shuffle=False), self.batch_size)
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Normalize the images, and in training mix them (`batch_transform`), on the model's device."""
         images, targets = batch
-        return normalised(images), targets
+        images = normalize(images)
+        if self.batch_transform is not None and self.trainer is not None and self.trainer.training:
+            images, targets = self.batch_transform(images, targets)
+        return images, targets
+
+    def _store(self, role: str) -> NoStore:
+        if role not in self._stores:
+            splits = self.splits
+            splits.render(self.progress)
+            self._stores[role] = open_store(self.cache, splits.paths(splits.roles[role]), self.resize, self.progress)
+        return self._stores[role]
+
+    def _eval_loader(self, role: str) -> DataLoader | list:
+        if role not in self.splits.roles:
+            return []
+        labels = self.splits.roles[role]["class_id"]
+        dataset = ImageDataset(self._store(role), labels, self.image_size, None, self.seed)
+        return self._loader(dataset, EpochSampler(len(labels), seed=self.seed, shuffle=False), self.batch_size)
 
     def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int, **options: bool) -> DataLoader:
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            collate_fn=as_it_is,
-            num_workers=self.num_workers,
-            pin_memory=self._on_cuda(),
-            **options,
-        )
-
-    def _dataset(self, part: str, augment: Augment) -> ImageDataset:
-        labels = [int(number) for number in getattr(self.source, part)["class_id"]]
-        return ImageDataset(self._store(part), labels, self.image_size, augment, self.seed)
-
-    def _store(self, part: str) -> Store:
-        if part not in self._stores:
-            paths: list[Path] = self.source.paths(getattr(self.source, part))
-            try:
-                self._stores[part] = open_store(self.cache, paths, self.side, self.progress)
-            except UserError as error:
-                if self.cache != "ram" or part == "train":
-                    raise
-                # Tested once, after hours of training it may be: too little memory must not cost the run.
-                warnings.warn(f"{error}; the {part} images are decoded as they are needed", UfgirWarning, stacklevel=2)
-                self._stores[part] = open_store("none", paths, self.side, self.progress)
-        return self._stores[part]
-
-    def _on_cuda(self) -> bool:
-        if self.trainer is None:
-            return torch.cuda.is_available()
-        return self.trainer.strategy.root_device.type == "cuda"
+        on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+        return DataLoader(dataset, batch_size, sampler=sampler, num_workers=self.num_workers, pin_memory=on_cuda,
+                          collate_fn=_as_it_is, **options)
 
 
-def as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The data set has made a batch already."""
     return batch
 

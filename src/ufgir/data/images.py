@@ -1,61 +1,198 @@
-"""Any image file as 8-bit RGB."""
+"""Image files: found, checked, and decoded to 8-bit RGB."""
 
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ufgir.data.wording import reason
+from ufgir.errors import UserError, did_you_mean
+from ufgir.utils import expand_path, natural_key
 
-HIGHEST_16_BIT = 65535
-NOT_PHOTOGRAPHS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # pillow knows them, but cannot decode them by itself
+NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # formats that pillow knows but cannot decode by itself
+THREADS = min(8, os.cpu_count() or 1)  # pillow decodes and resizes without the interpreter's lock
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def image_endings() -> set[str]:
     """Endings of the files that pillow decodes, such as `.jpg`."""
     endings = Image.registered_extensions()
-    return {ending for ending, form in endings.items() if form in Image.OPEN and form not in NOT_PHOTOGRAPHS}
+    return {ending for ending, form in endings.items() if form in Image.OPEN and form not in NOT_DECODED}
 
 
 def load_image(path: Path) -> Image.Image:
-    """Decode a file wholly into an RGB image.
-
-    The rotation noted in its EXIF data is applied, transparency is laid over white, 16-bit grey is scaled to 8 bit,
-    and grey, palette and CMYK images are converted. Of an animation the first frame counts.
+    """Decode an image file, as `as_rgb` does.
 
     Raises:
-        OSError: the file is missing, truncated or no image.
-        ValueError: its numbers have no agreed range (floating point, or more than 16 bit).
+        OSError: the file is missing, truncated or not an image.
+        ValueError: its pixels have no agreed range (floating point, or more than 16 bit).
     """
     with Image.open(path) as file:
         return as_rgb(file)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as `load_image` returns it, with the same errors."""
+    """Decode an opened image of any mode to 8-bit RGB.
+
+    The EXIF rotation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bit, and grey, palette and
+    CMYK images are converted. The first frame of an animation is used.
+    """
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bit")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(image).convert("RGB")
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("its pixels are outside of the 16-bit range; save it with 8 or 16 bit")
+        return Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        return _over_white(image.convert("RGBA"))
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
 def why_unreadable(error: Exception) -> str:
-    """What `load_image` raised, in half a sentence."""
-    return "not an image" if isinstance(error, UnidentifiedImageError) else reason(error)
+    """What `load_image` raised, in one line and without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return (str(getattr(error, "strerror", None) or error) or type(error).__name__).splitlines()[0]
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+def unreadable_images(paths: Sequence[Path], progress: bool = True) -> list[tuple[Path, str]]:
+    """The files that cannot be decoded to the end, each with the reason."""
+
+    def check(path: Path) -> None:
+        load_image(path)
+
+    reasons = decode(paths, check, ahead=64)
+    return [(path, reason) for path, reason in track(reasons, len(paths), "checking images", progress) if reason]
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min() < 0 or pixels.max() > HIGHEST_16_BIT:
-        raise ValueError(f"its pixels reach from {pixels.min()} to {pixels.max()}, beyond 16 bit; save it with 8 or 16")
-    return Image.fromarray(((pixels * 255 + HIGHEST_16_BIT // 2) // HIGHEST_16_BIT).astype(np.uint8))
+def decode(
+    paths: Iterable[Path], function: Callable[[Path], Result], ahead: int
+) -> Iterator[tuple[Path, Result | str]]:
+    """Apply a function to image files in threads, in order.
+
+    Args:
+        paths: image files.
+        function: takes a path.
+        ahead: results that may wait, which bounds the memory.
+
+    Yields:
+        each path with the function's result, or with a text: why the image cannot be read.
+    """
+
+    def result_or_reason(path: Path) -> Result | str:
+        try:
+            return function(path)
+        except Exception as error:  # decoders raise almost anything on a damaged file
+            return why_unreadable(error)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting: deque = deque()
+        try:
+            for path in paths:
+                waiting.append((path, pool.submit(result_or_reason, path)))
+                if len(waiting) > ahead:
+                    path, future = waiting.popleft()
+                    yield path, future.result()
+            while waiting:
+                path, future = waiting.popleft()
+                yield path, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # otherwise an interrupted user waits for all that are queued
+
+
+class FoundImages(NamedTuple):
+    """Image files, each once, and the folders below those given that cannot be opened, with the reason."""
+
+    paths: list[Path]
+    unreadable: list[tuple[Path, str]]
+
+
+def find_images(values: str | Sequence[str], key: str = "images") -> FoundImages:
+    """Find the images that the values of `images=` name.
+
+    Args:
+        values: each an image file, a folder (all images below it, in natural order, nothing hidden) or a pattern such
+            as `leaves/*.jpg`; `**` stands for any folders.
+        key: the argument's name, for messages.
+
+    Raises:
+        UserError: with a message for each value that names no image.
+    """
+    remedy = f"Give {key}=FILE, {key}=FOLDER or a pattern such as {key}='leaves/*.jpg'."
+    paths, unreadable, errors = [], [], []
+    values = [values] if isinstance(values, str | os.PathLike) else values
+    if not values:
+        raise UserError(f"{key}= is missing. {remedy}")
+    for text in map(str, values):
+        try:
+            path = expand_path(key, text)
+        except UserError as error:
+            errors += error.messages
+            continue
+        closed = []
+        if text and path.is_dir():
+            found, closed = list_images(path)
+            if not found and not closed:
+                errors.append(f"{key}={text} holds no images, nor do its subfolders.")
+        else:
+            matches = [path] if path.is_file() else filter(os.path.isfile, glob(str(path), recursive=True))
+            found = sorted(map(Path, matches), key=lambda file: [natural_key(part) for part in file.parts])
+            if not found:
+                beside = [str(path.parent / other.name) for other in path.parent.iterdir()] if (
+                    text and path.parent.is_dir()) else []
+                errors.append(f"{key}={text}: there is no such file, folder or match. {remedy}"
+                              f"{did_you_mean(str(path), beside)}")
+        paths += found
+        unreadable += closed
+    if errors:
+        raise UserError(*errors)
+    return FoundImages(list(dict.fromkeys(paths)), unreadable)
+
+
+def list_images(root: Path) -> FoundImages:
+    """All images below a folder in natural order: nothing hidden, linked folders once, each by the file's ending."""
+    paths, unreadable, seen, endings = [], [], set(), image_endings()
+
+    def order(name: str) -> tuple:
+        return natural_key(name), name
+
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: unreadable.append(
+            (Path(error.filename), why_unreadable(error)))):
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=order)
+        if (real := os.path.realpath(folder)) in seen:  # a link to a folder above it would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in sorted(names, key=order):
+            path = Path(folder, name)
+            if name.startswith(".") or path.suffix.lower() not in endings:
+                continue
+            # No pipes, whose reader would wait for ever; a link to nothing is an image that cannot be read.
+            if path.is_file() or path.is_symlink():
+                paths.append(path)
+    return FoundImages(paths, unreadable)
+
+
+def track(items: Iterable[Item], total: int, text: str, show: bool = True) -> Iterator[Item]:
+    """Pass `items` through, with a progress bar on standard error if that is a terminal."""
+    console = Console(file=sys.stderr)
+    if not (show and console.is_terminal):
+        yield from items
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as bar:
+        yield from bar.track(items, total=total, description=text)

@@ -1,118 +1,152 @@
-"""The authors' split tables: `train.csv`, `val.csv`, `train_val.csv`, `test.csv` with the header `class_id,dir`."""
+"""Split tables: `train.csv`, `val.csv`, `train_val.csv` and `test.csv` with the header `class_id,dir`.
 
-import csv
-import re
+`class_id` counts from 0, `dir` is the path of an image below the image folder.
+"""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ufgir.data.wording import listed, reason
+from ufgir.errors import UserError
+from ufgir.utils import atomic_write
 
 SPLITS = ("train", "val", "train_val", "test")
 COLUMNS = ("class_id", "dir")
 CLASS_NAMES = "classid_classname.csv"
-INTEGER = re.compile(r"-?[0-9]{1,9}")
 
 Tables = dict[str, pd.DataFrame]
-"""Split name → frame with the columns `class_id` (0-based integer) and `dir` (path below the image folder)."""
+"""Split name -> table with the columns `class_id` (integer) and `dir` (text)."""
 
 
-def read_tables(folder: Path) -> tuple[Tables, list[str]]:
-    """Read those of the four tables that exist in `folder`.
+def first_ten(items: Sequence[object]) -> str:
+    """`a, b and 3 more`: the items, at most ten of them."""
+    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(map(str, items[:10])) + more
 
-    Returns:
-        the readable tables, and a sentence for each fault of the others.
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one split table; columns other than `class_id` and `dir` are ignored.
+
+    Raises:
+        UserError: the file is not a table of images.
     """
-    tables, faults = {}, []
-    for split in SPLITS:
-        path = folder / f"{split}.csv"
-        if path.exists():
-            table, found = _read_table(path)
-            faults += found
-            if table is not None:
-                tables[split] = table
-    return tables, faults
+    table = _read_csv(path, COLUMNS)
+    if table.empty:
+        raise UserError(f"{path} is empty: it has no row below its header.")
+    errors = []
+    bad_id = ~table["class_id"].str.fullmatch(r"-?[0-9]{1,9}")
+    if bad_id.any():
+        lines = [f"line {line} ({value!r})" for line, value in table["class_id"][bad_id].items()]
+        errors.append(f"{path}: class_id must be an integer, but is not in {first_ten(lines)}.")
+    if (no_path := table["dir"] == "").any():
+        lines = [f"line {line}" for line in table.index[no_path]]
+        errors.append(f"{path}: dir must be the path of an image, but is empty in {first_ten(lines)}.")
+    if errors:
+        raise UserError(*errors)
+    return pd.DataFrame({"class_id": table["class_id"].astype(int), "dir": table["dir"]}).reset_index(drop=True)
 
 
-def write_tables(tables: Tables, folder: Path, class_names: list[str] | None = None) -> None:
+def write_tables(tables: Tables, folder: Path, class_names: Sequence[str] | None = None) -> None:
     """Write each table as `<split>.csv`, and the class names as `classid_classname.csv`, into an existing folder."""
-    for split, table in tables.items():
-        table.to_csv(folder / f"{split}.csv", columns=list(COLUMNS), index=False, lineterminator="\n")
+    files = {f"{split}.csv": table[list(COLUMNS)] for split, table in tables.items()}
     if class_names is not None:
-        names = pd.DataFrame({"class_id": range(len(class_names)), "class_name": class_names})
-        names.to_csv(folder / CLASS_NAMES, index=False, lineterminator="\n")
+        files[CLASS_NAMES] = pd.DataFrame({"class_id": range(len(class_names)), "class_name": class_names})
+    for name, table in files.items():
+        with atomic_write(folder / name) as stream:
+            table.to_csv(stream, index=False, lineterminator="\n")
 
 
-def num_classes(tables: Tables) -> int:
+def count_classes(tables: Tables) -> int:
     """One more than the largest class id of all tables."""
     return 1 + max(int(table["class_id"].max()) for table in tables.values())
 
 
-def read_class_names(folder: Path, tables: Tables) -> tuple[list[str], list[str]]:
-    """Names of the classes, in the order of their ids.
+def read_class_names(folder: Path, tables: Tables) -> list[str]:
+    """The class names in the order of the class ids.
 
     They come from `classid_classname.csv` (header `class_id,class_name`) where it exists; else from the first folder
     of `dir` where each class has one of its own; else they are `class_0`, `class_1`, ...
 
-    Returns:
-        the names, and a sentence for each fault of the file.
+    Raises:
+        UserError: the file cannot be read or lacks a class.
     """
-    count = num_classes(tables)
-    path = folder / CLASS_NAMES
-    if not path.exists():
-        return _names_of_folders(tables) or [f"class_{number}" for number in range(count)], []
-    rows, faults = _read_rows(path, ("class_id", "class_name"))
-    if faults:
-        return [], faults
-    names = {int(number): name for _, (number, name) in rows if INTEGER.fullmatch(number)}
-    nameless = [number for number in range(count) if not names.get(number)]
-    if nameless:
-        return [], [f"{path} has no name for class {listed(nameless)}"]
-    return [names[number] for number in range(count)], []
-
-
-def _names_of_folders(tables: Tables) -> list[str]:
-    """The first folder of each class's images, or nothing where classes and folders do not match one to one."""
+    count, path = count_classes(tables), folder / CLASS_NAMES
+    if path.exists():
+        rows = _read_csv(path, ("class_id", "class_name"))
+        names = {int(number): name for number, name in rows.itertuples(index=False) if number.isdecimal()}
+        if missing := [number for number in range(count) if not names.get(number)]:
+            raise UserError(f"{path} has no name for class {first_ten(missing)}.")
+        return [names[number] for number in range(count)]
     rows = pd.concat(tables.values())
     folders = rows["dir"].map(lambda path: parts[0] if len(parts := PurePosixPath(path).parts) > 1 else "")
     pairs = pd.DataFrame({"class_id": rows["class_id"], "folder": folders}).drop_duplicates().sort_values("class_id")
-    matched = pairs["class_id"].is_unique and pairs["folder"].is_unique and "" not in set(pairs["folder"])
-    return pairs["folder"].tolist() if matched else []
+    if pairs["class_id"].is_unique and pairs["folder"].is_unique and "" not in set(pairs["folder"]):
+        return pairs["folder"].tolist()
+    return [f"class_{number}" for number in range(count)]
 
 
-def _read_table(path: Path) -> tuple[pd.DataFrame | None, list[str]]:
-    rows, faults = _read_rows(path, COLUMNS)
-    if faults:
-        return None, faults
-    if not rows:
-        return None, [f"{path} is empty: it has no row below its header"]
-    bad_ids = [f"line {line} ({number!r})" for line, (number, _) in rows if not INTEGER.fullmatch(number)]
-    if bad_ids:
-        faults.append(f"{path}: class_id must be an integer, but is not in {listed(bad_ids)}")
-    no_path = [f"line {line}" for line, (_, image) in rows if not image]
-    if no_path:
-        faults.append(f"{path}: dir must be the path of an image, but is empty in {listed(no_path)}")
-    if faults:
-        return None, faults
-    return pd.DataFrame([(int(number), image) for _, (number, image) in rows], columns=list(COLUMNS)), []
+def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the contents of readable tables, a sentence for each mistake.
+
+    Args:
+        tables: those that exist.
+        train: the table to train on; None where all tables are pooled (`protocol=cv`), so that none may leak.
+        tested: the tables to validate or test on.
+    """
+    if not tables:
+        return
+    rows = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
+    rows["dir"] = rows["dir"].map(posixpath.normpath)
+    negative = rows[rows["class_id"] < 0]
+    if len(negative):
+        found = [f"{row.class_id} in {row.split}.csv ({row.dir})" for row in negative.itertuples()]
+        yield f"class_id must not be negative, got {first_ten(found)}."
+    elif missing := sorted(set(range(count_classes(tables))) - set(rows["class_id"])):
+        remedy = "The ids seem to start at 1: subtract 1." if missing == [0] else "Number the classes 0, 1, 2, ..."
+        yield (f"the class ids go up to {rows['class_id'].max()}, but there is no image of class {first_ten(missing)}. "
+               f"{remedy}")
+    for split, table in tables.items():
+        outside = [path for path in table["dir"] if path.startswith("/") or ".." in PurePosixPath(path).parts]
+        if outside:
+            yield f"{split}.csv: dir must stay below the image folder, got {first_ten(outside)}."
+    pairs = rows.drop_duplicates(["dir", "class_id"])
+    twice = pairs[pairs["dir"].duplicated(keep=False)].groupby("dir", sort=False)["class_id"].apply(list)
+    if len(twice):
+        found = [f"{path} (classes {', '.join(map(str, classes))})" for path, classes in twice.items()]
+        yield f"an image must have one class, but {first_ten(found)}."
+    if train is None:
+        return
+    images = {split: set(rows["dir"][rows["split"] == split]) for split in tables}
+    for one, other in combinations(tables, 2):
+        if "train_val" in (one, other) and "test" not in (one, other):
+            continue  # only train_val repeats the rows of train and val
+        if common := sorted(images[one] & images[other]):
+            yield (f"{len(common)} images are in both {one}.csv and {other}.csv, so the result would be measured on "
+                   f"training images: {first_ten(common)}. Remove them from one table.")
+    if train in tables:
+        trained = set(tables[train]["class_id"])
+        if len(trained) == 1:
+            yield f"{train}.csv has images of one class only; a classifier needs at least two."
+        for split in (split for split in tested if split in tables):
+            if unseen := sorted(number for number in set(tables[split]["class_id"]) - trained if number >= 0):
+                yield f"{split}.csv has classes of which {train}.csv has no image: {first_ten(unseen)}."
 
 
-def _read_rows(path: Path, columns: tuple[str, str]) -> tuple[list[tuple[int, tuple[str, str]]], list[str]]:
-    """The two named columns of a CSV file: line number and two texts for each row that is not blank; and faults."""
+def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The given columns as text without blank rows; the index is the line number of the file."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return [], [f"{path} cannot be read as a CSV file: {reason(error)}"]
-    lacking = [column for column in columns if column not in header]
-    if lacking:
-        got = ",".join(header) or "nothing"
-        return [], [f"{path} has no column {' and no column '.join(lacking)}: its first line is {got!r}, "
-                    f"expected the header {','.join(columns)}"]
-    places = [header.index(column) for column in columns]
-    short = [f"line {line}" for line, row in rows if len(row) <= max(places)]
-    if short:
-        return [], [f"{path}: too few fields in {listed(short)}"]
-    return [(line, (row[places[0]].strip(), row[places[1]])) for line, row in rows], []
+        table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False, index_col=False,
+                            encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # also pandas' parser errors and a wrong encoding
+        raise UserError(f"{path} cannot be read as a CSV file: {error}. "
+                        f"Expected the header {','.join(columns)}.") from None
+    if missing := [column for column in columns if column not in table.columns]:
+        raise UserError(f"{path} has no column {' and no column '.join(missing)}: its first line is "
+                        f"{','.join(map(str, table.columns))!r}, expected the header {','.join(columns)}.")
+    table.index += 2
+    table = table[list(columns)].fillna("")
+    table[columns[0]] = table[columns[0]].str.strip()
+    return table[(table != "").any(axis=1)]

@@ -47,11 +47,15 @@ class Grid:
         """
         union = content.get("union")
         if not isinstance(union, list) or not union or not all(isinstance(axes, dict) and axes for axes in union):
-            raise UserError(f"sweep={name}: expected union, a list of products such as {{reducer: evit, keep_rate: [0.1, 0.5]}}.")
+            raise UserError(
+                f"sweep={name}: expected union, a list of products such as {{reducer: evit, keep_rate: [0.1, 0.5]}}."
+            )
         if empty := sorted({axis for axes in union for axis, values in axes.items() if values == []}):
             raise UserError(f"sweep={name}: {', '.join(empty)} has no value. List at least one, or leave the axis out.")
         if unknown := sorted(set(content) - GRID_KEYS):
-            raise UserError(f"sweep={name}: unknown key {', '.join(unknown)}. A grid has {', '.join(sorted(GRID_KEYS))}.")
+            raise UserError(
+                f"sweep={name}: unknown key {', '.join(unknown)}. A grid has {', '.join(sorted(GRID_KEYS))}."
+            )
         products = tuple(
             {axis: tuple(show(item) for item in (values if isinstance(values, list) else [values]))
              for axis, values in axes.items()}
@@ -155,14 +159,20 @@ def expand_values(overrides: Sequence[str]) -> Iterator[Job]:
     with hydra_errors():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         values = [
-            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] if o.is_sweep_override() else [o.input_line]
+            [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+            if o.is_sweep_override()
+            else [o.input_line]
             for o in parsed
         ]
     return product(*values)
 
 
-def jobs_of(overrides: Sequence[str]) -> tuple[Job, ...]:
+def jobs_of(overrides: Sequence[str], folders: Sequence[Path] = ()) -> tuple[Job, ...]:
     """The overrides of each run of a command: of a grid with `sweep=NAME`, else every combination of values.
+
+    Args:
+        overrides: of the command line.
+        folders: further folders with a group `sweep`.
 
     Raises:
         UserError: there is no such grid, or an override does not fit it.
@@ -173,7 +183,7 @@ def jobs_of(overrides: Sequence[str]) -> tuple[Job, ...]:
         return tuple(dict.fromkeys(expand_values(others)))
     if len(names) > 1 or "," in names[0]:
         raise UserError(f"sweep={','.join(names)}: expected one grid.")
-    return tuple(load_grid(names[0]).expand(others))
+    return tuple(load_grid(names[0], folders).expand(others))
 
 
 def label(job: Sequence[str], axis: str) -> str | None:

@@ -4,10 +4,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from ufgir.config.compose import Composer
 from ufgir.errors import RunFailed
 from ufgir.sweep.grid import Job
 from ufgir.sweep.status import MAX_ATTEMPTS, PlannedRun, plan_runs, refuse_errors
@@ -18,7 +18,7 @@ LOST = 3  # times that a launcher may break down with a run that never started
 POLL_SECONDS = 2.0
 
 
-def launch_due(jobs: tuple[Job, ...], launch: Launch, *, at_once: int) -> None:
+def launch_due(jobs: Sequence[Job], composer: Composer, launch: Launch, *, at_once: int) -> None:
     """Bring a grid to its end: skip what is finished or running elsewhere, start the rest, and sum up.
 
     A launcher that loses a worker does not say which run killed it: joblib ends all workers together. So runs that
@@ -26,6 +26,7 @@ def launch_due(jobs: tuple[Job, ...], launch: Launch, *, at_once: int) -> None:
 
     Args:
         jobs: the overrides of each run.
+        composer: of their configurations.
         launch: of the launcher.
         at_once: jobs handed over at a time; 1 for a launcher that runs one after the other.
 
@@ -33,7 +34,7 @@ def launch_due(jobs: tuple[Job, ...], launch: Launch, *, at_once: int) -> None:
         UserError: the errors of all runs, before the first one starts.
         RunFailed: some runs failed; the others are finished.
     """
-    runs = plan_runs(jobs)
+    runs = plan_runs(jobs, composer)
     refuse_errors(runs)
     due = [run for run in runs if run.is_due]
     states = Counter(run.state for run in runs)
@@ -45,7 +46,9 @@ def launch_due(jobs: tuple[Job, ...], launch: Launch, *, at_once: int) -> None:
     failed = {}
     for run in runs:
         if run.state not in ("finished", "running"):
-            reason = reasons.get(run.overrides) or (run.reason if run.state == "failed" else "it ended without a result")
+            reason = reasons.get(run.overrides) or (
+                run.reason if run.state == "failed" else "it ended without a result"
+            )
             failed[" ".join(run.overrides)] = f"{reason} ({run.folder.path})"
     done = sum(run.state == "finished" for run in runs)
     print(f"\n{done} runs finished, {len(failed)} failed", file=sys.stderr)

@@ -5,14 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 
 from ufgir.config import RunConfig
-from ufgir.config.compose import load_config
+from ufgir.config.compose import Composer
 from ufgir.config.schema import check_resources
 from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
@@ -77,15 +76,14 @@ class PlannedRun:
         return (results.get("reason", "").strip().splitlines() or [""])[-1]
 
 
-@cache
-def plan_runs(jobs: tuple[Job, ...]) -> list[PlannedRun]:
+def plan_runs(jobs: Sequence[Job], composer: Composer) -> list[PlannedRun]:
     """Plan every job of a grid."""
-    return [_planned(job) for job in jobs]
+    return [_planned(job, composer) for job in jobs]
 
 
-def _planned(job: Job) -> PlannedRun:
+def _planned(job: Job, composer: Composer) -> PlannedRun:
     try:
-        config = load_config(job, resources=False)
+        config = composer.load(job, resources=False)
     except UserError as error:
         return PlannedRun(job, errors=tuple(error.messages))
     missing = tuple(check_resources(config))
@@ -165,7 +163,9 @@ def estimate(runs: Sequence[PlannedRun]) -> dict[str, Any]:
         if results and results["status"] == "finished" and results.get("train_minutes"):
             done, done_macs = done + 1, done_macs + macs[run.overrides]
             done_seconds += 60 * results["train_minutes"]
-    pace, source = (done_macs / done_seconds, f"{done} finished runs") if done_seconds else (MACS_PER_SECOND, PACE_SOURCE)
+    pace, source = (
+        (done_macs / done_seconds, f"{done} finished runs") if done_seconds else (MACS_PER_SECOND, PACE_SOURCE)
+    )
     left = sum(macs.get(run.overrides, 0) for run in runs if run.is_due)
     disk = {keep: (4 * copies * parameters + 2e5 * len(runs)) / 1e9 for keep, copies in CHECKPOINT_COPIES.items()}
     return {
@@ -186,7 +186,9 @@ def _images(run: PlannedRun) -> tuple[int, int, int]:
     expected = run.config.dataset.arguments().get("expected")
     if expected is None:
         return 100, 0, 0
-    trained, tested = {"val": ("train", "val"), "holdout": ("train", "test")}.get(run.config.protocol, ("train_val", "test"))
+    trained, tested = {"val": ("train", "val"), "holdout": ("train", "test")}.get(
+        run.config.protocol, ("train_val", "test")
+    )
     return expected["classes"], expected[trained], expected[tested]
 
 

@@ -105,7 +105,10 @@ class EpochLine(L.Callback):
         shown += [("val top-1", "val/top1", ".1f")]
         text = "  ".join(f"{label} {metrics[name].item():{form}}" for label, name, form in shown if name in metrics)
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  lr {lr:.2e}  {self._elapsed():.0f} s", flush=True)
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  lr {lr:.2e}  {self._elapsed():.0f} s",
+            flush=True,
+        )
 
 
 class Throughput(L.Callback):

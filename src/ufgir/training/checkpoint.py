@@ -53,7 +53,9 @@ def load_weights(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a file that is no checkpoint, or that holds code
-        raise UserError(f"{path} cannot be read as weights ({summarize(error)}). Give the model.pt of a run.") from error
+        raise UserError(
+            f"{path} cannot be read as weights ({summarize(error)}). Give the model.pt of a run."
+        ) from error
     if not (isinstance(content, dict) and {"format", "config", "class_names", "state_dict"} <= set(content)):
         raise UserError(f"{path} is not a weights file of ufgir. Give the model.pt of a finished run.")
     if content["format"] != FORMAT:

@@ -72,7 +72,9 @@ class LitClassifier(L.LightningModule):
             num_classes = model["num_classes"]
             plain["model"] = {**model, **WEIGHT_SOURCES}
             model = create_model(**model)
-        plain |= {name: dict(part) for name, part in (("optim", optim), ("schedule", schedule)) if isinstance(part, Mapping)}
+        plain |= {
+            name: dict(part) for name, part in (("optim", optim), ("schedule", schedule)) if isinstance(part, Mapping)
+        }
         self.save_hyperparameters(plain, logger=False)
         self.model, self.optim, self.schedule = model, optim or DEFAULT_OPTIM, schedule
         self.label_smoothing, self.seed = label_smoothing, seed

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ufgir.config import RunConfig, RunIdentity, axes, cell, parts
-from ufgir.config.schema import VALIDATED, absolute_paths, check_machine, resolved_precision, uses_cuda
+from ufgir.config.schema import absolute_paths, check_machine, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
 from ufgir.models import count_macs
@@ -111,8 +111,7 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
         image_size=config.image_size,
         batch_size=config.batch_size,
         protocol=config.protocol,
-        fold=config.fold,
-        folds=config.folds,
+        **({} if config.fold is None else {"fold": config.fold, "folds": config.folds}),
         seed=config.seed,
         name=config.dataset.name,
         train_transforms=transforms,
@@ -371,10 +370,17 @@ def leave_reason(folder: RunFolder, config: RunConfig, overrides: Sequence[str])
         elif any(isinstance(c, MemoryError) or any(s in str(c).lower() for s in OOM_SIGNS) for c in causes):
             reason = OOM_HINT
         elif refused is not None:
-            reason = f"{refused.filename or folder.path}: {refused.strerror}. The same command continues from the last whole epoch."
+            where = refused.filename or folder.path
+            reason = f"{where}: {refused.strerror}. The same command continues from the last whole epoch."
         else:
             reason, known = summarize(error), False
-        folder.write_failure(reason, config.model_dump(by_alias=True), overrides=list(overrides), seed=config.seed, protocol=config.protocol)
+        folder.write_failure(
+            reason,
+            config.model_dump(by_alias=True),
+            overrides=list(overrides),
+            seed=config.seed,
+            protocol=config.protocol,
+        )
         if not known:
             file = folder.path / "traceback.txt"
             file.write_text("".join(traceback.format_exception(error)))
@@ -459,8 +465,8 @@ def print_start(name: str, config: RunConfig, data: L.LightningDataModule, measu
     splits = getattr(data, "splits", None)
     images = ""
     if isinstance(data, ImageDataModule):
-        held = splits.val if config.protocol == "val" else splits.test
-        images = f", {len(splits.train)} training and {len(held)} {'validation' if config.protocol == 'val' else 'test'} images"
+        held, kind = (splits.val, "validation") if config.protocol == "val" else (splits.test, "test")
+        images = f", {len(splits.train)} training and {len(held)} {kind} images"
     start = "pretrained" if config.backbone.pretrained or config.backbone.checkpoint else "from scratch"
     tokens, layers = measured["tokens"], config.reduction_layers
     stages = ", ".join(f"{tokens[layer]} after block {layer}" for layer in layers)
@@ -483,7 +489,9 @@ def print_results(name: str, results: Mapping[str, Any]) -> None:
     for split in ("val", "test"):
         if f"{split}_top1" in results:
             images = results[f"{split}_images"]
-            rows[f"{split} top-1"] = f"{results[f'{split}_top1']:.2f} % of {images} images (top-5 {results[f'{split}_top5']:.2f} %)"
+            rows[f"{split} top-1"] = (
+                f"{results[f'{split}_top1']:.2f} % of {images} images (top-5 {results[f'{split}_top5']:.2f} %)"
+            )
     if "best_epoch" in results:
         rows["best epoch"] = str(results["best_epoch"])
     rows["cost"] = f"{results['gmacs']:.3f} GMACs, {results['params_m']:.2f} M parameters"

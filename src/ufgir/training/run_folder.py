@@ -133,7 +133,9 @@ class RunFolder:
     def write_failure(self, reason: str, config: Mapping[str, Any], **facts: Any) -> None:
         """Record in `results.json` why an attempt failed, if the disk takes it."""
         with suppress(OSError):
-            self.write_results({"status": "failed", "reason": reason, "attempts": self.attempts(), **facts, "config": dict(config)})
+            self.write_results(
+                {"status": "failed", "reason": reason, "attempts": self.attempts(), **facts, "config": dict(config)}
+            )
 
 
 def _modified(file: Path) -> int | None:

@@ -82,8 +82,9 @@ class Trained:
         if all(entry.startswith("reducers.") for entry in wrong) and config != self.config:
             return (
                 f"keep_rate={config.keep_rate} image_size={config.image_size}: the parameters of reducer="
-                f"{config.reducer.name} depend on the budget ({name}: {given.get(name, 'missing')}, {needed.get(name, 'none')} "
-                "needed). Train a run with it, or use one whose reducer has no such parameters (topk, evit, tome, ats)."
+                f"{config.reducer.name} depend on the budget ({name} has {given.get(name, 'none')}, needed are "
+                f"{needed.get(name, 'none')}). "
+                "Train a run with it, or use one whose reducer has no such parameters (topk, evit, tome, ats)."
             )
         return (
             f"{self.weights}: its weights are not those of its configuration; {len(wrong)} entries differ, first "
@@ -118,7 +119,9 @@ def load_trained(*, run: str | None = None, checkpoint: str | None = None) -> Tr
     try:
         config = RunConfig.load(content["config"], check=False)
     except UserError as error:
-        raise UserError(f"{file}: its configuration is not one of this version of ufgir ({error.messages[0]})") from None
+        raise UserError(
+            f"{file}: its configuration is not one of this version of ufgir ({error.messages[0]})"
+        ) from None
     return Trained(file, config, content["class_names"], content["state_dict"], folder)
 
 
@@ -175,7 +178,12 @@ def is_cached(file: Path) -> bool:
 def for_this_machine(config: RunConfig) -> RunConfig:
     """A configuration for one device of this machine, in full precision where its own is not available."""
     config = config.updated(
-        {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.gradient_checkpointing": False},
+        {
+            "trainer.devices": 1,
+            "trainer.num_nodes": 1,
+            "trainer.strategy": "auto",
+            "trainer.gradient_checkpointing": False,
+        },
         check=False,
     )
     try:

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
-from ufgir.data.leaves.noise import BICUBIC, clouds, factors, fractal, grain
-from ufgir.data.leaves.paint import CENTRE, SPAN, FlatLeaf
+from ufgir.data.leaves.paint import BICUBIC, CENTRE, SPAN, FlatLeaf, clouds, factors, fractal, grain
 
 _MESH = 12
 

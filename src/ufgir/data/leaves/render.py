@@ -1,4 +1,4 @@
-"""From a specification to a folder in the authors' split format, rendered once."""
+"""From a specification to a folder in the format of the split tables, rendered once."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ufgir.data.images import THREADS, track
 from ufgir.data.leaves.cultivar import cultivar, name
 from ufgir.data.leaves.paint import draw
 from ufgir.data.leaves.photo import photograph
-from ufgir.data.progress import tracked
-from ufgir.data.tables import Tables, write_tables
+from ufgir.data.tables import COLUMNS, Tables, write_tables
 
-_REVISION = 1                 # raise it when the pictures change: folders of another revision are left alone
+_REVISION = 1  # raise it when the pictures change: folders of another revision are left alone
 _SPLITS = ("train", "val", "test")
 _OVERSAMPLE = 1.5
 
@@ -48,10 +48,9 @@ def class_names(spec: LeavesSpec) -> list[str]:
 
 def tables(spec: LeavesSpec) -> Tables:
     """The split tables of a specification, whether or not it is rendered."""
-    rows = {split: [(class_id, _path(spec, class_id, split, index)) for class_id in range(spec.classes)
-                    for index in range(getattr(spec, split))] for split in _SPLITS}
-    rows["train_val"] = rows["train"] + rows["val"]
-    return {split: pd.DataFrame(found, columns=["class_id", "dir"]) for split, found in rows.items()}
+    rows = {split: [(job[0], _path(spec, *job)) for job in _images(spec) if job[1] == split] for split in _SPLITS}
+    rows = {"train": rows["train"], "val": rows["val"], "test": rows["test"], "train_val": rows["train"] + rows["val"]}
+    return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}
 
 
 def folder(spec: LeavesSpec, root: Path) -> Path:
@@ -70,17 +69,38 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
         progress: show a bar on standard error if that is a terminal, else one line.
 
     Returns:
-        The folder with `train.csv, val.csv, train_val.csv, test.csv, classid_classname.csv` and `images/`.
+        the folder with `train.csv, val.csv, train_val.csv, test.csv, classid_classname.csv` and `images/`.
     """
     target = folder(spec, root)
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    jobs = _images(spec)
+    text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
+    if progress and not sys.stderr.isatty():
+        print(f"{text} into {target}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
         # The temporary folder itself is private to its owner; one made inside it has the usual permissions.
         draft = Path(temporary) / target.name
-        _fill(draft, spec, target, progress)
-        _publish(draft, target)
+        for job in jobs:
+            (draft / "images" / _path(spec, *job)).parent.mkdir(parents=True, exist_ok=True)
+
+        def save(job: tuple[int, str, int]) -> None:
+            image(spec, *job).save(draft / "images" / _path(spec, *job), quality=92, subsampling=0)
+
+        # NumPy and Pillow release the interpreter's lock in most of their work, so threads are enough.
+        with ThreadPoolExecutor(THREADS) as pool:
+            try:
+                for _ in track(pool.map(save, jobs), len(jobs), text, show=progress):
+                    pass
+            finally:
+                pool.shutdown(cancel_futures=True)  # otherwise an interrupted user waits for all that are queued
+        write_tables(tables(spec), draft, class_names(spec))
+        try:
+            draft.rename(target)
+        except OSError:
+            if not os.path.exists(target):  # else another process was faster, and its folder stays
+                raise
     return target
 
 
@@ -91,43 +111,11 @@ def image(spec: LeavesSpec, class_id: int, split: str, index: int) -> Image.Imag
     return photograph(leaf, spec.size, rng)
 
 
-def _publish(draft: Path, target: Path) -> None:
-    """Give a finished folder its name; if another process was faster, its folder stays."""
-    try:
-        draft.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-
-
-def _class_folder(spec: LeavesSpec, class_id: int) -> str:
-    return f"{class_id}_{name(spec.seed, class_id)}"
+def _images(spec: LeavesSpec) -> list[tuple[int, str, int]]:
+    """Class id, split and number of each image."""
+    return [(class_id, split, index) for class_id in range(spec.classes) for split in _SPLITS
+            for index in range(getattr(spec, split))]
 
 
 def _path(spec: LeavesSpec, class_id: int, split: str, index: int) -> str:
-    return f"{_class_folder(spec, class_id)}/{split}_{index}.jpg"
-
-
-def _fill(draft: Path, spec: LeavesSpec, target: Path, progress: bool) -> None:
-    """Write the images, then the tables, of a specification into a new folder `draft`; `target` is only shown."""
-    jobs = [(class_id, split, index) for class_id in range(spec.classes) for split in _SPLITS
-            for index in range(getattr(spec, split))]
-    for class_id in range(spec.classes):
-        (draft / "images" / _class_folder(spec, class_id)).mkdir(parents=True)
-
-    def save(job: tuple[int, str, int]) -> None:
-        image(spec, *job).save(draft / "images" / _path(spec, *job), quality=92, subsampling=0)
-
-    text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
-    if progress and not sys.stderr.isatty():
-        print(f"{text} into {target}", file=sys.stderr)
-    # NumPy and Pillow release the interpreter's lock in most of their work, so threads are enough.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        try:
-            for _ in tracked(pool.map(save, jobs), len(jobs), text, show=progress):
-                pass
-        except BaseException:
-            # Without this an interrupted user waits for all the pictures that are still queued.
-            pool.shutdown(cancel_futures=True)
-            raise
-    write_tables(tables(spec), draft, class_names(spec))
+    return f"{class_id}_{name(spec.seed, class_id)}/{split}_{index}.jpg"

@@ -1,0 +1,107 @@
+"""`LitClassifier` and `ImageDataModule` as a Lightning user knows them: under a Trainer of one's own."""
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+import ufgir
+from tiny import train
+
+MODEL = {"backbone": "micro", "num_classes": 4, "img_size": 32, "reducer": "evit", "keep_rate": 0.5, "cache": True, "head": "cla"}
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*number of training batches"),
+    pytest.mark.filterwarnings("ignore:.*`isinstance.treespec, LeafSpec.` is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*srun"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory"),
+]
+
+
+def data_of(here, **options):
+    options = {"image_size": 32, "batch_size": 4, "num_workers": 0, "protocol": "holdout", **options}
+    return ufgir.ImageDataModule(here / "data", **options)
+
+
+def test_the_script_of_a_lightning_user(here):
+    """Train with early stopping, keep the best, load it back, validate, test, predict."""
+    L.seed_everything(1, verbose=False)
+    data = data_of(here)
+    module = ufgir.LitClassifier(MODEL, optim={"_target_": "torch.optim.AdamW", "lr": 1e-3, "weight_decay": 0.05})
+    best = ModelCheckpoint(here / "mine", monitor="val/top1", mode="max")
+    trainer = L.Trainer(
+        max_epochs=3, accelerator="cpu", callbacks=[EarlyStopping("val/loss", patience=1), best], logger=CSVLogger(here),
+        enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    assert {"train/loss", "train/top1", "val/loss", "val/top1"} <= set(trainer.callback_metrics)
+    loaded = ufgir.LitClassifier.load_from_checkpoint(best.best_model_path)
+    (validated,) = trainer.validate(loaded, datamodule=data, verbose=False)
+    assert validated["val/top1"] == pytest.approx(best.best_model_score.item())
+    (tested,) = trainer.test(loaded, datamodule=data, verbose=False)
+    assert set(tested) == {"test/loss", "test/top1", "test/top5"}
+    predicted = torch.cat(trainer.predict(loaded, datamodule=data))
+    assert predicted.shape == (8, 4) and torch.allclose(predicted.sum(dim=1), torch.ones(8))
+
+
+def test_any_module_is_a_model(here):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))
+    with pytest.raises(ValueError, match="num_classes"):
+        ufgir.LitClassifier(model)
+    module = ufgir.LitClassifier(model, num_classes=4, optim=torch.optim.SGD, schedule=None)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", **QUIET)
+    trainer.fit(module, datamodule=data_of(here))
+    assert isinstance(trainer.optimizers[0], torch.optim.SGD)
+
+
+@pytest.mark.parametrize(
+    ("optim", "schedule", "kind"),
+    [
+        ({"_target_": "timm.optim.create_optimizer_v2", "opt": "lion", "lr": 1e-4}, None, "Lion"),
+        ({"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}, {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "SGD"),
+        (None, {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "interval": "step"}, "AdamW"),
+        (None, {"_target_": "timm.scheduler.CosineLRScheduler", "t_initial": 2}, "AdamW"),
+    ],
+)  # fmt: skip
+def test_optimizers_and_schedulers_by_target(here, optim, schedule, kind):
+    module = ufgir.LitClassifier(MODEL, optim=optim, schedule=schedule)
+    trainer = L.Trainer(max_epochs=2, accelerator="cpu", **QUIET)
+    trainer.fit(module, datamodule=data_of(here))
+    optimizer = trainer.optimizers[0]
+    assert type(optimizer).__name__ == kind
+    start = (optim or {"lr": 1e-4})["lr"]
+    assert (optimizer.param_groups[0]["lr"] != start) == (schedule is not None)
+
+
+def test_weight_decay_spares_biases_norms_and_embeddings():
+    module = ufgir.LitClassifier(MODEL)
+    (optimizer,) = module.configure_optimizers().values()
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    spared = {name for name, p in module.model.named_parameters() if id(p) not in decayed}
+    assert {"pos_embed", "cls_token", "cache.clr", "cache.pos_embed", "blocks.0.norm1.weight", "head.1.bias"} <= spared
+    assert {"head.1.weight", "head.4.weight", "patch_embed.proj.weight", "blocks.5.mlp.fc1.weight"}.isdisjoint(spared)
+
+
+def test_the_checkpoint_of_a_run_loads_without_further_arguments(here):
+    results, folder = train("keep=all", "trainer.max_epochs=1")
+    module = ufgir.LitClassifier.load_from_checkpoint(folder / "last.ckpt")
+    assert module.class_names == [f"kind_{number}" for number in range(4)]
+    data = data_of(here, protocol="test")
+    (tested,) = L.Trainer(accelerator="cpu", **QUIET).test(module, datamodule=data, verbose=False)
+    assert tested["test/loss"] == results["test_loss"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["config"] == results["config"]
+
+
+def test_lightning_cli(here, monkeypatch):
+    arguments = [
+        "fit", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.logger=false",
+        "--trainer.enable_checkpointing=false", "--trainer.enable_progress_bar=false", f"--data.root={here / 'data'}",
+        "--data.image_size=32", "--data.batch_size=4", "--data.protocol=holdout", "--data.num_workers=0",
+        '--model.model={"backbone": "micro", "num_classes": 4, "img_size": 32}',
+    ]  # fmt: skip
+    cli = LightningCLI(ufgir.LitClassifier, ufgir.ImageDataModule, args=arguments, save_config_callback=None)
+    assert cli.trainer.callback_metrics["val/top1"] >= 0

@@ -1,0 +1,91 @@
+"""A killed run, started again, ends as if nothing had happened: bit for bit on the CPU."""
+
+import csv
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tiny import TINY, command, environment, make_data, results_of, run
+
+SAME = ("test_top1", "test_top5", "test_loss", "test_images", "weights_sha256", "gmacs", "tokens")
+OTHER = {"train/images_per_second"}
+
+
+def words(*more):
+    return (*TINY, "trainer.max_epochs=6", "augment=strong", *more)
+
+
+def numbers(cwd, results):
+    (file,) = cwd.glob("outputs/*/metrics.csv")
+    rows = [{k: v for k, v in row.items() if k not in OTHER} for row in csv.DictReader(file.read_text().splitlines())]
+    return {name: results[name] for name in SAME if name in results}, rows
+
+
+def start(cwd, *more):
+    return subprocess.Popen(
+        command("train", *words(*more)),
+        cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # A shell's background job, which the tests may be, ignores Ctrl-C, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def wait_for(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"no line with {text!r}")
+
+
+@pytest.mark.parametrize("more", [(), ("callbacks=ema", "protocol=holdout")], ids=["plain", "ema and holdout"])
+def test_killed_in_mid_epoch(tmp_path, more):
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        make_data(folder / "data")
+    undisturbed = numbers(folders[0], results_of(run("train", *words(*more), cwd=folders[0]), folders[0]))
+    with start(folders[1], *more) as process:
+        wait_for(process, "epoch 3/")
+        process.kill()
+    resumed = run("train", *words(*more), cwd=folders[1])
+    assert "epoch 1/" not in resumed.stdout, "it continued instead of starting again"
+    assert numbers(folders[1], results_of(resumed, folders[1])) == undisturbed
+
+
+def test_ctrl_c_and_a_second_process(here):
+    with start(here, "trainer.max_epochs=1000") as process:
+        wait_for(process, "epoch 1/")
+        second = run("train", *words("trainer.max_epochs=1000"), cwd=here)
+        assert second.returncode == 2 and f"process {process.pid} on " in second.stderr
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in rest
+    assert list(here.glob("outputs/*/last.ckpt")) and not list(here.glob("outputs/*/results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_ten_times_at_random(tmp_path):
+    """Ten kills in a row on one run, wherever they hit: starting up, in an epoch, saving."""
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        make_data(folder / "data")
+    long = "trainer.max_epochs=120"
+    undisturbed = numbers(folders[0], results_of(run("train", *words(long), cwd=folders[0], timeout=400), folders[0]))
+    rng = random.Random(0)
+    for kill in range(10):
+        with start(folders[1], long) as process:
+            if kill % 4 == 0:
+                time.sleep(rng.uniform(1, 4))  # while it starts
+            else:
+                for _ in range(rng.randint(1, 8)):
+                    wait_for(process, "epoch ")
+                time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL, "it was still at work"
+    completed = run("train", *words(long), cwd=folders[1], timeout=400)
+    assert "epoch 1/" not in completed.stdout
+    assert numbers(folders[1], results_of(completed, folders[1])) == undisturbed

@@ -1,0 +1,319 @@
+"""A run from its command to results.json: protocols, users' own parts, loggers, failures."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from tiny import TINY, run, train
+from ufgir.config import load_config
+from ufgir.errors import RunFailed, UserError
+from ufgir.training import run as run_module
+
+FIELDS = {
+    "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes", "images_per_second",
+    "peak_memory_gb", "weights_sha256", "seed", "precision", "device", "versions", "config",
+}  # fmt: skip
+
+
+def rows_of(folder):
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def split_fields(name):
+    return {f"{name}_top1", f"{name}_top5", f"{name}_loss", f"{name}_images"}
+
+
+def test_the_run_folder_has_what_a_person_needs(here, capsys):
+    results, folder = train()
+    assert set(results) == FIELDS | split_fields("test")
+    assert (results["test_images"], results["num_classes"], results["seed"]) == (8, 4, 1)
+    assert results["tokens"] == [18] * 3 + [11, 17, 17, 10, 16, 16, 10, 16, 18]
+    assert (results["precision"], results["config"]["trainer"]["precision"]) == ("32-true", "auto")
+    assert results["overrides"] == list(TINY)
+    assert folder.name.startswith("csv-micro-evit-0.5-clca-32-s1-")
+    files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert files == {"config.yaml", "metrics.csv", "model.pt", "results.json", "splits"}
+    printed = capsys.readouterr().out
+    assert "11 after block 3, 10 after block 6, 10 after block 9, 18 at the end" in " ".join(printed.split())
+    assert printed.strip().splitlines()[-1] == f"results: {folder}/results.json"
+
+
+def test_metrics_csv_has_steps_epochs_and_the_test(here):
+    _, folder = train()
+    rows = rows_of(folder)
+    steps = [row for row in rows if row["train/grad_max"]]
+    assert len(steps) == 8
+    assert all(float(row["train/grad_max"]) > float(row["train/grad_mean"]) > 0 for row in steps)
+    assert [float(row["lr"]) for row in steps] == pytest.approx([1e-6] * 4 + [2.55e-4] * 4)
+    assert len([row for row in rows if row["train/top1"]]) == 2
+    assert [row["step"] for row in rows if row["test/top1"]] == ["8"]
+
+
+def test_a_finished_run_is_skipped(here, capsys):
+    config = load_config(TINY)
+    first = run_module.run(config)
+    (file,) = here.glob("outputs/*/results.json")
+    before = file.stat().st_mtime_ns
+    assert run_module.run(config) == first
+    assert file.stat().st_mtime_ns == before
+    assert "already finished" in capsys.readouterr().out
+
+
+def test_protocol_val_names_its_numbers_after_val(here):
+    results, folder = train("protocol=val", "callbacks=best_checkpoint")
+    assert set(results) == FIELDS | split_fields("val")
+    assert results["val_images"] == 4
+    rows = rows_of(folder)
+    assert len([row for row in rows if row["val/top1"]]) == 3, "after each epoch, and in the end"
+    assert "test/top1" not in rows[0] and (folder / "best.ckpt").is_file()
+    assert load_config([*TINY, "protocol=val"]).objective == "val_top1"
+
+
+def test_protocol_holdout_tests_the_best_epoch(here):
+    results, folder = train("protocol=holdout", "trainer.max_epochs=4")
+    assert set(results) == FIELDS | split_fields("val") | split_fields("test") | {"best_epoch"}
+    curve = [float(row["val/top1"]) for row in rows_of(folder) if row["val/top1"]][:4]
+    assert results["val_top1"] == pytest.approx(max(curve))
+    assert results["best_epoch"] == 1 + curve.index(max(curve))
+
+
+def test_protocol_cv_tests_each_image_once(here):
+    tested = [train("protocol=cv", "folds=3", f"fold={fold}", "trainer.max_epochs=1")[0] for fold in range(3)]
+    assert sum(results["test_images"] for results in tested) == 24
+    assert {results["fold"] for results in tested} == {0, 1, 2}
+
+
+OWN = """
+import lightning as L
+import torch
+from lightning.pytorch.loggers.logger import Logger
+
+from ufgir.reducers import Keep, Reducer
+
+
+class Count(L.Callback):
+    def __init__(self, start=0):
+        self.count = start
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.count += 1
+        module.log("train/count", float(self.count))
+
+
+class Lines(Logger):
+    name, version, experiment = "lines", "", None
+
+    def __init__(self, save_dir):
+        super().__init__()
+        self.file = f"{save_dir}/lines.txt"
+
+    def log_hyperparams(self, params):
+        pass
+
+    def log_metrics(self, metrics, step):
+        with open(self.file, "a") as stream:
+            print(step, *metrics, file=stream)
+
+
+class EveryOther(Reducer):
+    def __init__(self, stage, step=2):
+        super().__init__(stage)
+        self.step = step
+
+    def num_kept(self, tokens):
+        return -(-tokens // self.step)
+
+    def before_block(self, tokens):
+        index = torch.arange(0, tokens.body.shape[1], self.step, device=tokens.x.device)
+        return tokens.assign(Keep(index.expand(tokens.x.shape[0], -1)))
+
+
+class MeanHead(torch.nn.Module):
+    def __init__(self, dim, groups, num_classes, scale=1.0):
+        super().__init__()
+        self.fc, self.scale = torch.nn.Linear(dim, num_classes), scale
+
+    def forward(self, x):
+        return self.scale * self.fc(x.mean(dim=-1))
+
+
+class Invert(torch.nn.Module):
+    def forward(self, image):
+        return 255 - image
+"""
+FILES = {
+    "optim/mine.yaml": "_target_: torch.optim.SGD\nlr: 0.125\nmomentum: 0.9\n",
+    "logger/mine.yaml": "mine: {_target_: own_parts.Lines}\n",
+    "callbacks/count.yaml": "count: {_target_: own_parts.Count, start: 100}\n",
+    "reducer/every_other.yaml": "_target_: own_parts.EveryOther\nname: every_other\nkeep_rate: 0.5\nstep: 2\n",
+    "plugins/mean.yaml": "name: mean\ncache: false\nhead: {_target_: own_parts.MeanHead, scale: 2.0}\n",
+    "augment/mine.yaml": (
+        "train:\n  - {_target_: torchvision.transforms.v2.CenterCrop, size: '${image_size}'}\n"
+        "  - {_target_: own_parts.Invert}\n"
+    ),
+    "sweep/mine.yaml": "# @package hydra.sweeper\nname: mine\nunion:\n  - optim.lr: [0.125, 0.25]\n",
+}
+CHOICES = ("optim=mine", "logger=mine", "callbacks=count", "reducer=every_other", "plugins=mean", "augment=mine")
+
+
+@pytest.fixture
+def own_parts(here, monkeypatch):
+    """A folder of a user's own configuration files, and a module with the classes that they name."""
+    for name, text in FILES.items():
+        file = here / "mine" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    (here / "own_parts.py").write_text(OWN)
+    monkeypatch.setenv("PYTHONPATH", f"{here}:{__import__('os').environ.get('PYTHONPATH', '')}")
+    return here
+
+
+def test_users_own_parts_take_effect(own_parts):
+    done = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
+    assert done.returncode == 0, done.stderr
+    (folder,) = own_parts.glob("outputs/csv-micro-every_other-0.5-MeanHead-32-s1-*")
+    rows = rows_of(folder)
+    assert [row["train/count"] for row in rows if row["train/count"]][-1] == "104.0", "a new metric gets a column"
+    assert float(rows[0]["lr"]) < 0.125 and float([row for row in rows if row["lr"]][-1]["lr"]) <= 0.125
+    assert "train/count" in (folder / "lines.txt").read_text()
+    results = json.loads((folder / "results.json").read_text())
+    assert results["tokens"][3] == 1 + 8 and results["config"]["plugins"]["head"]["scale"] == 2.0
+    assert "momentum_buffer" in str(results["config"]["optim"]) or results["config"]["optim"]["momentum"] == 0.9
+    (own_parts / "own_parts.py").write_text(OWN + "\n# another version\n")
+    again = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
+    assert "already finished" not in again.stdout, "other code is another run"
+
+
+def test_mistakes_in_users_own_parts(own_parts):
+    words = ("--config-dir", "mine", *TINY, *CHOICES)
+    refused = run("train", *words, "+reducer.stepp=3", "+callbacks.count.end=1", "+optim.lrr=1", cwd=own_parts)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    for part in ("stepp", "callbacks.count.end", "lrr"):
+        assert part in refused.stderr
+    (own_parts / "mine/optim/adamw.yaml").write_text("_target_: torch.optim.SGD\nlr: 1\n")
+    refused = run("train", *words, cwd=own_parts)
+    assert refused.returncode == 2 and "optim/adamw.yaml" in refused.stderr
+    assert not (own_parts / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_a_grid_of_the_users_own(own_parts):
+    words = ("--config-dir", "mine", "sweep=mine", *TINY, *CHOICES, "trainer.max_epochs=1")
+    done = run("train", "--multirun", *words, cwd=own_parts)
+    assert done.returncode == 0, done.stderr
+    status = run("sweep", "status", *words, "--json", cwd=own_parts)
+    assert json.loads(status.stdout)["done"] == 2
+
+
+@pytest.mark.parametrize("augment", ["none", "strong", "mixup"])
+def test_augmentations_train(here, augment):
+    results, _ = train(f"augment={augment}", "trainer.max_epochs=1")
+    assert results["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("sgd", "SGD"), ("lamb", "Lamb"), ("lion", "Lion"), ("adamw", "AdamW")]
+)
+def test_optimizers_train(here, monkeypatch, name, kind):
+    used = []
+    monkeypatch.setattr(run_module.StepStats, "on_before_optimizer_step", lambda *args: used.append(type(args[-1]).__name__))
+    tiny = [word for word in TINY if not word.startswith("optim.lr")]
+    train(f"optim={name}", "trainer.max_epochs=1", tiny=tiny)
+    assert set(used) == {kind}
+
+
+def test_callbacks_of_ours(here):
+    results, folder = train("callbacks=[ema,tokens,throughput,keep_rate_warmup]", "callbacks.keep_rate_warmup.epochs=1")
+    assert len(list((folder / "tokens").glob("*.png"))) == 4
+    assert any(row["train/images_per_second"] for row in rows_of(folder))
+    assert results["weights_sha256"] != train("callbacks=keep_rate_warmup", "callbacks.keep_rate_warmup.epochs=1")[0]["weights_sha256"]
+
+
+def test_several_loggers_at_once(here):
+    pytest.importorskip("tensorboard")
+    _, folder = train("logger=[wandb,tensorboard]", "trainer.max_epochs=1", "callbacks=tokens")
+    assert list(folder.glob("tensorboard/events*")) and list(folder.glob("wandb/offline-run-*"))
+
+
+def test_early_stopping(here):
+    words = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "protocol=holdout", "optim.lr=1e-9")
+    _, folder = train(*words, "trainer.max_epochs=30")
+    assert len([row for row in rows_of(folder) if row["train/top1"]]) < 30
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(here):
+    with pytest.raises(RunFailed, match="not finite at step"):
+        train("trainer.max_epochs=3", "optim.lr=1e30", "schedule=constant")
+    (folder,) = here.glob("outputs/csv-*")
+    results = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "failed" and "step" in results["reason"] and results["attempts"] == 1
+    assert not (folder / "last.ckpt").exists()
+
+
+def test_a_run_that_breaks_leaves_its_traceback(here):
+    _, folder = train("keep=all")
+    (folder / "results.json").unlink()
+    (folder / "last.ckpt").write_text("damaged")
+    with pytest.raises(RunFailed, match="traceback.txt"):
+        train("keep=all")
+    assert json.loads((folder / "results.json").read_text())["status"] == "failed"
+
+
+def test_a_damaged_results_file_is_written_again(here):
+    _, folder = train("keep=all")
+    (folder / "results.json").write_text("{")
+    results, _ = train("keep=all")
+    assert results["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (("dataset.root=nowhere",), ["nowhere"]),
+        (("dataset.root=null",), ["dataset.root"]),
+        (("batch_size=99",), ["batch_size=99", "16"]),
+        (("trainer.precision=16-mixed",), ["trainer.precision=16-mixed"]),
+        (("backbone=deit_t", "backbone.pretrained=true"), ["backbone.pretrained=false"]),
+    ],
+)
+def test_a_mistake_leaves_nothing(here, overrides, parts):
+    with pytest.raises(UserError) as caught:
+        train(*overrides)
+    for part in parts:
+        assert part in str(caught.value)
+    assert {path.name for path in here.iterdir()} == {"data"}
+
+
+@pytest.mark.parametrize(("keep", "files"), [("none", set()), ("all", {"model.pt", "last.ckpt"})])
+def test_keep_decides_what_stays(here, keep, files):
+    _, folder = train(f"keep={keep}", "trainer.max_epochs=1")
+    assert {path.name for path in folder.iterdir()} & {"model.pt", "last.ckpt"} == files
+
+
+@pytest.mark.parametrize(("preset", "images"), [("fdr", 4), ("limit", 8)])
+def test_debug_presets_end_soon(here, preset, images):
+    tiny = [word for word in TINY if not word.startswith("trainer.max_epochs")]
+    results, _ = train(f"debug={preset}", tiny=tiny)
+    assert results["test_images"] == images
+
+
+@pytest.mark.slow
+def test_every_reducer_overfits_eight_images(here):
+    words = [word for word in TINY if not word.startswith(("reducer", "keep_rate", "optim", "batch_size", "trainer.max"))]
+    for reducer in ("none", "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger"):
+        _, folder = train("debug=overfit", f"reducer={reducer}", "trainer.max_epochs=60", tiny=words)
+        assert [row["train/top1"] for row in rows_of(folder) if row["train/top1"]][-1] == "100.0", reducer
+
+
+def test_steps_do_not_wait_for_the_device(here, monkeypatch):
+    """Between log intervals nothing reads a tensor back: on CUDA each such read would stop the queue."""
+    reads = []
+    original = torch.Tensor.item
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: reads.append(self.shape) or original(self))
+    train("trainer.log_every_n_steps=1000", "trainer.max_epochs=1", "schedule=constant")
+    few = len(reads)
+    reads.clear()
+    train("trainer.log_every_n_steps=1000", "trainer.max_epochs=1", "schedule=constant", "batch_size=2", "seed=2")
+    assert len(reads) <= few + 16, "twice the steps, and only the test pass reads more often"
