@@ -73,16 +73,16 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], "RunC
     Raises:
         UserError: all errors of all combinations, each once.
     """
-    from ufgir.config.compose import load_config
+    from ufgir.config.compose import Composer
     from ufgir.sweep.grid import jobs_of
 
     jobs = list(jobs_of(overrides))
     if len(jobs) > 1:  # the unreduced model has one keep rate, whatever is listed for the others
         jobs = [tuple(o for o in job if "reducer=none" not in job or not o.startswith("keep_rate=")) for job in jobs]
-    models, errors = [], {}
+    composer, models, errors = Composer(), [], {}
     for job in dict.fromkeys(jobs):
         try:
-            models.append((dict(o.partition("=")[::2] for o in job), load_config(job, resources=False)))
+            models.append((dict(o.partition("=")[::2] for o in job), composer.load(job, resources=False)))
         except UserError as error:
             errors.update(dict.fromkeys(error.messages))
     if errors:

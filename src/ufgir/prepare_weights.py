@@ -55,7 +55,8 @@ def of_sweep(name: str) -> list[dict[str, Any]]:
     from ufgir.config.compose import compose
     from ufgir.sweep.grid import jobs_of
 
-    jobs = dict.fromkeys(tuple(o for o in job if not o.startswith("seed=")) for job in jobs_of([f"sweep={name}"]))
+    deciding = ("dataset", "backbone", "experiment", "+experiment")  # overrides that can change this group
+    jobs = dict.fromkeys(tuple(o for o in job if o.startswith(deciding)) for job in jobs_of([f"sweep={name}"]))
     return [compose(job)["backbone"] for job in jobs]
 
 
