@@ -17,7 +17,7 @@ from ufgir.utils import project_dir
 
 
 @hydra.main(version_base="1.3", config_path=str(project_dir("conf")), config_name="train")
-def train(cfg: DictConfig) -> float:
+def train(cfg: DictConfig) -> float | None:
     """One run, wherever a launcher started it; returns the number that a sweeper maximizes."""
     overrides = list(HydraConfig.get().overrides.task)
     is_one_of_many = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -31,7 +31,11 @@ def train(cfg: DictConfig) -> float:
     except (UserError, RunFailed) as error:
         if is_one_of_many:  # a launcher keeps the errors of its jobs for later
             print(f"failed: {' '.join(overrides)}\n{error}", file=sys.stderr, flush=True)
-        raise
+            raise
+        _ERRORS.append(error)  # Hydra would print a line of its own before it
+
+
+_ERRORS: list[Exception] = []  # of the run of this process; Hydra hands nothing back
 
 
 def pin_to_this_job(overrides: Sequence[str]) -> None:
@@ -55,6 +59,8 @@ def main(arguments: list[str]) -> None:
     sys.argv[1:] = without_plus(arguments)
     with hydra_errors():
         train()
+    for error in _ERRORS:
+        raise error
 
 
 if __name__ == "__main__":

@@ -55,8 +55,9 @@ class SweepSearchPath(SearchPathPlugin):
     """Adds `sweeps/`, which holds the group `sweep`, where the configuration is ours; other Hydra apps see nothing."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        ours = f"file://{project_dir('conf')}"
-        if any(entry.provider == "main" and entry.path == ours for entry in search_path.get_path()):
+        ours = str(project_dir("conf"))
+        main = (entry.path for entry in search_path.get_path() if entry.provider == "main")
+        if any(path.removeprefix("file://") == ours for path in main):
             search_path.append("ufgir", f"file://{project_dir('sweeps')}")
 
 

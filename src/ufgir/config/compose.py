@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def describe_hydra_error(error: Exception) -> str:
 
 def _choices(text: str, group: str) -> list[str]:
     listed = text.partition("Available options")[2].splitlines()[1:]
-    found = [line.strip() for line in listed if line.startswith("\t")]
+    found = [line.strip() for line in takewhile(lambda line: line.startswith("\t"), listed)]
     return found or sorted(file.stem for file in (project_dir("conf") / group).glob("*.yaml"))
 
 

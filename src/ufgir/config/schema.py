@@ -261,7 +261,7 @@ class _Loose:
         return _Loose(value) if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule") else value
 
     def arguments(self) -> dict[str, Any]:
-        return dict(self.values)
+        return {name: value for name, value in self.values.items() if name not in ("name", "epochs", "pretrained", "keep_rate")}
 
 
 def _message(details: Mapping[str, Any], values: Mapping[str, Any]) -> str:
@@ -334,7 +334,8 @@ def _check_backbone(config: RunConfig) -> Iterator[str]:
 
 
 def _check_model(config: RunConfig) -> Iterator[str]:
-    from ufgir.models.factory import check_options
+    from ufgir.models.heads import resolve_head
+    from ufgir.reducers import resolve_reducer
 
     rates, layers = config.keep_rate, config.reduction_layers
     if isinstance(rates, list) and len(rates) != len(layers):
@@ -342,9 +343,14 @@ def _check_model(config: RunConfig) -> Iterator[str]:
     rate = config.reducer.keep_rate if rates is None else rates
     if config.reducer.name == "none" and rate != 1:
         yield f"keep_rate={show(rate)}: reducer=none keeps every token. Leave keep_rate out, or choose a reducer."
-    yield from check_options(
-        reducer={"name": config.reducer.name, **config.reducer.arguments()}, head=config.plugins.head
-    )
+    for resolve, part in (
+        (resolve_reducer, {"name": config.reducer.name, **config.reducer.arguments()}),
+        (resolve_head, config.plugins.head),
+    ):
+        try:
+            resolve(part)
+        except ValueError as error:
+            yield str(error)
     cache = config.plugins.cache
     if cache and cache.num_clr == 0 and not cache.gap:
         yield "plugins.cache.num_clr=0: the cache would be empty with plugins.cache.gap=false. Change one of the two."
@@ -452,13 +458,13 @@ def _check_parts(config: RunConfig) -> Iterable[str]:
 
 def check_resources(config: RunConfig) -> Iterator[str]:
     """What must be on this machine before a run can be identified and started: the weights of its backbone."""
-    from ufgir.models.backbones import has_other_sizes, missing_weights
+    from ufgir.models.backbones import has_other_sizes, official_file
 
     backbone = config.backbone
     if backbone.checkpoint is not None:
         if not expand_path("backbone.checkpoint", backbone.checkpoint).is_file():
             yield f"backbone.checkpoint={backbone.checkpoint}: no such file. Give a weights file of {backbone.name}."
-    elif backbone.pretrained and (reason := missing_weights(backbone.name, backbone.kwargs)):
+    elif backbone.pretrained and (reason := official_file(backbone.name, backbone.kwargs)):
         yield reason
     elif backbone.pretrained and has_other_sizes(backbone.name, backbone.kwargs):
         yield (

@@ -17,7 +17,7 @@ from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.models.cost import estimate_cost
 from ufgir.sweep.grid import Job, label, varied_axes
-from ufgir.training.run import build_data, check_sizes, print_table, run_folder
+from ufgir.training.run import build_data, check_sizes, model_arguments, print_table, run_folder
 from ufgir.training.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # a run that failed as often is not started again
@@ -154,7 +154,9 @@ def estimate(runs: Sequence[PlannedRun]) -> dict[str, Any]:
     done_macs = done_seconds = done = 0
     for run in (run for run in runs if run.config is not None):
         classes, trained, tested = _images(run)
-        cost = estimate_cost(run.config, classes)
+        arguments = model_arguments(run.config, classes)
+        del arguments["pretrained"], arguments["checkpoint"]
+        cost = estimate_cost(**arguments)
         batch = run.config.batch_size
         steps = trained // batch * batch * run.config.trainer.max_epochs
         macs[run.overrides] = cost.macs * (TRAINING_PASSES * steps + tested)

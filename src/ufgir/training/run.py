@@ -244,6 +244,7 @@ def _train(
         callbacks=[*callbacks, *([RichProgressBar()] if show_bar else [])],
         plugins=[AtomicCheckpointIO()],
         logger=loggers or False,
+        **({} if config.protocol in VALIDATED else {"limit_val_batches": 0}),
         num_sanity_val_steps=0,
         enable_progress_bar=show_bar,
         enable_model_summary=False,
