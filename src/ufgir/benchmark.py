@@ -6,7 +6,7 @@ Arguments are those of training. Several values, separated by commas, give sever
 
 mode     eval: a forward pass (default); train: forward, backward and optimizer; mode=eval,train measures both
 engine   torch (default); onnxruntime: the exported file on the CPU, mode=eval only; engine=torch,onnxruntime: both
-rounds   pairs of measurements (default: 15)
+rounds   pairs of measurements, at least 6 (default: 15)
 threads  of the CPU (default: torch's)
 classes  number of classes of the classifier (default: 200)
 out      FILE.csv for all columns; device, threads, precision and versions beside each row
@@ -20,6 +20,7 @@ operations is saved in time. Weights are random and images are noise, of which A
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -45,7 +46,7 @@ class Options(BaseModel):
     mode: Annotated[list[Literal["eval", "train"]], Commas] = ["eval"]
     engine: Annotated[list[Literal["torch", "onnxruntime"]], Commas] = ["torch"]
     batch_size: Annotated[list[Annotated[int, Field(ge=1)]], Commas] = [32]
-    rounds: int = Field(15, ge=1)
+    rounds: int = Field(15, ge=6)
     threads: int | None = Field(None, ge=1)
     classes: int = Field(200, ge=1)
     out: Path | None = None
@@ -54,8 +55,11 @@ class Options(BaseModel):
 def main(arguments: Sequence[str]) -> int:
     """Measure every model and print the table. What failed is reported, and the others go on."""
     options, overrides = split_arguments(Options, arguments)
-    if "onnxruntime" in options.engine and "train" in options.mode:
-        raise UserError("engine=onnxruntime: it does not train. Use mode=eval, or engine=torch.")
+    if "onnxruntime" in options.engine:
+        if "train" in options.mode:
+            raise UserError("engine=onnxruntime: it does not train. Use mode=eval, or engine=torch.")
+        if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]:
+            raise UserError(f"engine=onnxruntime: {', '.join(missing)} missing. Install them: pip install 'ufgir[export]'.")
     cases = list(expand_cases(options, overrides))
 
     import pandas as pd
@@ -119,7 +123,7 @@ def to_markdown(frame: "pd.DataFrame") -> str:
     table = [[*varied, *heads], [*["---"] * len(varied), *["---:"] * len(heads)]]
     for row in frame.to_dict("records"):
         intervals = [f"{row[n]:.2f} [{row[f'{n}_low']:.2f}, {row[f'{n}_high']:.2f}]" for n in ("speedup", "efficiency")]
-        memory = "" if math.isnan(row["peak_memory_gb"]) else f"{row['peak_memory_gb']:.2f}"
+        memory = "" if math.isnan(row["peak_memory_gb"]) else f"{row['peak_memory_gb']:.3g}"
         table.append([
             *(str(row[name]) for name in varied), f"{row['gmacs']:.2f}", f"{row['images_per_second']:.1f}",
             f"{row['ms']:.1f} ({row['ms_q1']:.1f} to {row['ms_q3']:.1f})", memory,

@@ -143,9 +143,9 @@ class OnnxRuntimeSteps:
 
         self.device, (self.images, _) = torch.device("cpu"), noise(config, model.num_classes)
         names = [str(number) for number in range(model.num_classes)]
-        trained = Trained(file, config, names, model.state_dict())
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
+            trained = Trained(file, config, names, model.state_dict())
             write_onnx(Job(trained, model.eval(), Examples(self.images[:2], "noise"), tolerance=math.inf), file)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
@@ -208,7 +208,7 @@ def time_step(step: Callable[[], None], repeats: int, device: torch.device) -> f
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float]:
-    """The interval of the median of `values` (n,) at `LEVEL`, by the sign test; below 6 values the lowest and highest.
+    """The interval of the median of `values` (n,) at `LEVEL`, by the sign test; n is at least 6.
 
     It is the narrowest symmetric pair of order statistics that misses the median with probability at most 1 - LEVEL.
     """
@@ -216,7 +216,6 @@ def median_interval(values: np.ndarray) -> tuple[float, float]:
     outside, rank = 0.0, 0
     while (outside := outside + math.comb(count, rank) / 2**count) <= (1 - LEVEL) / 2:
         rank += 1
-    rank = max(rank, 1)
     return ordered[rank - 1], ordered[count - rank]
 
 
