@@ -13,7 +13,7 @@ from PIL import Image
 from ufgir.config import load_config
 from ufgir.data import write_splits
 from ufgir.training.checkpoint import save_weights
-from ufgir.training.run import build_data, build_module
+from ufgir.training.run import build_data, build_module, run_folder
 from ufgir.training.run import run as run_in_process
 from ufgir.training.run_folder import RunFolder
 
@@ -49,10 +49,9 @@ def make_data(root: Path) -> Path:
 def train(*overrides: str, tiny: tuple[str, ...] = TINY) -> tuple[dict, Path]:
     """Train in this process, in the working directory: the results and the run folder."""
     config = load_config([*tiny, *overrides])
-    before = set(Path(config.output_root).glob("*/results.json"))
     run_in_process(config, [*tiny, *overrides])
-    (file,) = set(Path(config.output_root).glob("*/results.json")) - before
-    return json.loads(file.read_text()), file.parent
+    folder = run_folder(config, build_data(config))
+    return folder.read_results(), folder.path
 
 
 def make_run(folder: Path, data: Path, *overrides: str) -> RunFolder:

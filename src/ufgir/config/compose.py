@@ -16,7 +16,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ufgir.config.schema import RunConfig
@@ -104,7 +104,10 @@ class Composer:
             others = (key for key in {*alone, *base} if key != group)
             if not group.isidentifier() or any(alone.get(key) != base.get(key) for key in others):
                 return self._composed(choices)
-            config[group] = alone[group] if group in alone else None
+            with open_dict(config):
+                config.pop(group, None)
+                if group in alone:
+                    config[group] = alone[group]
         return config
 
 

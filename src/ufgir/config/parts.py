@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import pkgutil
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -30,7 +31,7 @@ def build(part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
     own = {name: value for name, value in part.items() if name not in HYDRA_KEYS}
     own = dict(hydra.utils.instantiate(own, _convert_="all"))
     extra = {name: value for name, value in extra.items() if name not in own and (known is None or name in known)}
-    return hydra.utils.get_object(part["_target_"])(*args, *part.get("_args_", ()), **extra, **own)
+    return pkgutil.resolve_name(part["_target_"])(*args, *part.get("_args_", ()), **extra, **own)
 
 
 def check(
@@ -49,7 +50,7 @@ def check(
         yield f"{key}: expected a mapping with _target_, the name of a class or function, such as torch.optim.SGD."
         return
     try:
-        hydra.utils.get_object(target)
+        pkgutil.resolve_name(target)
     except Exception as error:
         reason = summarize(error.__cause__ or error)
         yield f"{key}._target_={target}: cannot be imported ({reason}). Check the name and PYTHONPATH."
@@ -82,7 +83,7 @@ def _try_optimizer(_: str, part: Callable[[], Mapping[str, Any]]) -> str | None:
 def _parameters(target: str) -> tuple[str, ...] | None:
     """Names of the arguments that a target takes; None if it takes any."""
     try:
-        parameters = inspect.signature(hydra.utils.get_object(target)).parameters.values()
+        parameters = inspect.signature(pkgutil.resolve_name(target)).parameters.values()
     except (TypeError, ValueError):  # built in: no signature
         return None
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):

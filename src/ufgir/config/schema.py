@@ -205,8 +205,16 @@ class RunConfig(Node):
         return config
 
     def updated(self, changes: Mapping[str, Any], *, check: bool = True) -> "RunConfig":
-        """A checked copy with other values, by dotted key such as `dataset.root`."""
+        """A checked copy with other values, by dotted key such as `dataset.root`.
+
+        With another `image_size` the side of the resize keeps its proportion to it.
+        """
         values = self.model_dump(by_alias=True)
+        size = changes.get("image_size", self.image_size)
+        if self.dataset.is_ours and size != self.image_size and "dataset.resize" not in changes:
+            resize = self.dataset.model_extra["resize"]
+            is_default = resize == int(self.image_size / 0.875)
+            values["dataset"]["resize"] = None if is_default else max(size, round(resize * size / self.image_size))
         for key, value in changes.items():
             *parents, name = key.split(".")
             node = values
@@ -261,7 +269,8 @@ class _Loose:
         return _Loose(value) if isinstance(value, Mapping) and name not in ("kwargs", "optim", "schedule") else value
 
     def arguments(self) -> dict[str, Any]:
-        return {name: value for name, value in self.values.items() if name not in ("name", "epochs", "pretrained", "keep_rate")}
+        own = ("name", "epochs", "pretrained", "keep_rate")
+        return {name: value for name, value in self.values.items() if name not in own}
 
 
 def _message(details: Mapping[str, Any], values: Mapping[str, Any]) -> str:

@@ -325,8 +325,8 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int, **options: bool) -> DataLoader:
         on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
-        return DataLoader(dataset, batch_size, sampler=sampler, num_workers=self.num_workers, pin_memory=on_cuda,
-                          collate_fn=_as_it_is, **options)
+        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=self.num_workers,
+                          pin_memory=on_cuda, collate_fn=_as_it_is, **options)
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ufgir.config import RunConfig, RunIdentity, axes, cell, parts
-from ufgir.config.schema import absolute_paths, check_machine, resolved_precision, uses_cuda
+from ufgir.config.schema import VALIDATED, absolute_paths, check_machine, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
 from ufgir.models import count_macs
