@@ -138,7 +138,7 @@ class OnnxRuntimeSteps:
     def __init__(self, model: nn.Module, config: RunConfig, mode: str) -> None:
         import onnxruntime  # an optional package
 
-        from ufgir.export.check import Examples, Job
+        from ufgir.export.check import Job
         from ufgir.export.graph import write_onnx
 
         self.device, (self.images, _) = torch.device("cpu"), noise(config, model.num_classes)
@@ -146,7 +146,7 @@ class OnnxRuntimeSteps:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
             trained = Trained(file, config, names, model.state_dict())
-            write_onnx(Job(trained, model.eval(), Examples(self.images[:2], "noise"), tolerance=math.inf), file)
+            write_onnx(Job(trained, model.eval(), self.images[:2], "noise", tolerance=math.inf), file)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
