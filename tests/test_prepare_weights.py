@@ -1,11 +1,8 @@
 """Weights downloaded ahead, from a hub on this machine, are found by a run without a network."""
 
-import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
@@ -16,57 +13,18 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 import ufgir
+from hub_server import COMMIT, Hub
 from ufgir import prepare_weights
 from ufgir.cli import run_command
 from ufgir.models import pretrained
 
 NAME = "deit_tiny_patch16_224.fb_in1k"  # of backbone=deit_t
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILE = f"/timm/{NAME}/resolve/main/model.safetensors"
 WEIGHTS = [sys.executable, "-m", "ufgir.prepare", "weights"]
 LOAD = """
 import sys, ufgir
 from safetensors.torch import save_file
 save_file(ufgir.create_model("deit_t", num_classes=5, pretrained=True).state_dict(), sys.argv[1])
 """
-
-
-class Hub(ThreadingHTTPServer):
-    """As much of a model hub as its client asks for: one file in one repository."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Requests)
-        self.content = content
-        self.breaks = False  # whether it stops in the middle of the file and has no more of it
-        self.requests: list[str] = []
-
-
-class Requests(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        content, found = self.server.content, self.path == FILE
-        self.server.requests.append(self.command)
-        self.send_response(200 if found else 404)
-        if found:
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        else:
-            self.send_header("X-Error-Code", "EntryNotFound" if NAME in self.path else "RepoNotFound")
-        self.send_header("Content-Length", str(len(content) if found else 0))
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        if self.server.breaks and "GET" in self.server.requests:
-            self.send_error(503)
-            return
-        self.do_HEAD()
-        if self.path == FILE:
-            content = self.server.content
-            self.wfile.write(content[: len(content) // 2] if self.server.breaks else content)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +35,6 @@ def weights(tmp_path_factory) -> Path:
     state = timm.create_model(NAME).state_dict()
     save_file({key: torch.randn_like(value) for key, value in state.items()}, file)
     return file
-
-
-@pytest.fixture
-def hub(weights) -> Iterator[Hub]:
-    with Hub(weights.read_bytes()) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -104,27 +54,25 @@ def run(home: Path, command: list[str], **environment: str) -> subprocess.Comple
 
 
 @pytest.mark.slow
-def test_downloaded_ahead_and_found_without_a_network(hub, weights, tmp_path):
-    command, endpoint = [*WEIGHTS, "backbone=deit_t,micro,deit_t"], f"http://127.0.0.1:{hub.server_port}"
-    hub.breaks = True
-    broken = run(tmp_path, command, HF_ENDPOINT=endpoint)
-    assert broken.returncode == 1 and broken.stdout.split()[:2] == ["deit_t", pretrained.FAILED]
-    assert "deit_t: " in broken.stderr and "Traceback" not in broken.stderr
-    assert not list((tmp_path / "hf").rglob("model.safetensors")), "half a file is not believed"
-
-    hub.breaks = False
-    done = run(tmp_path, command, HF_ENDPOINT=endpoint)
+def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path):
+    command = [*WEIGHTS, "backbone=deit_t,micro,deit_t"]
+    with Hub() as hub:
+        Thread(target=hub.serve_forever, daemon=True).start()
+        hub.repositories[f"timm/{NAME}"] = {}
+        broken = run(tmp_path, command, HF_ENDPOINT=hub.address)
+        assert broken.returncode == 1 and broken.stdout.split()[:2] == ["deit_t", pretrained.FAILED]
+        assert "deit_t: " in broken.stderr and "Traceback" not in broken.stderr
+        hub.repositories[f"timm/{NAME}"] = {"model.safetensors": weights.read_bytes()}
+        done = run(tmp_path, command, HF_ENDPOINT=hub.address)
+        hub.shutdown()
     assert done.returncode == 0, done.stderr
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["deit_t", "micro", "cache:"], "each once"
-    assert lines[0][1].split() == [pretrained.FETCHED, f"{len(hub.content) / 1e6:.1f}", "MB"]
+    assert lines[0][1].split() == [pretrained.FETCHED, f"{weights.stat().st_size / 1e6:.1f}", "MB"]
     assert lines[1][1] == pretrained.NO_WEIGHTS and Path(lines[2][1]) == tmp_path / "hf" / "hub"
 
-    asked = len(hub.requests)
-    again = run(tmp_path, command, HF_ENDPOINT=endpoint)
-    assert again.returncode == 0 and again.stdout.split()[:2] == ["deit_t", pretrained.CACHED]
-    assert len(hub.requests) == asked, "what is there needs no network"
-
+    again = run(tmp_path, command, HF_ENDPOINT=hub.address)
+    assert again.returncode == 0 and again.stdout.split()[:2] == ["deit_t", pretrained.CACHED], "without a hub"
     out = tmp_path / "loaded.safetensors"
     loaded = run(tmp_path, [sys.executable, "-c", LOAD, str(out)], HF_HUB_OFFLINE="1")
     assert loaded.returncode == 0, loaded.stderr

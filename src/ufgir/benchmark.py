@@ -14,29 +14,28 @@ out      FILE.csv for all columns; device, threads, precision and versions besid
 A model and timm's own take turns; in every second pair the order is reversed. The first steps of each are discarded,
 inputs are on the device, and both clock reads wait for it. A speed-up is the median of the ratios within the pairs,
 with its 95 % interval. Efficiency is the speed-up divided by the ratio of the MACs: 1 means that all that is saved in
-operations is saved in time. Weights are random and images are noise, of which ATS keeps more tokens than of photographs.
+operations is saved in time. Weights are random, images are noise, of which ATS keeps more tokens than of photographs.
+Where other programs use the cores, too, times and ratios are not reliable: leave them free, or lower threads.
 """
 
 import math
+import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.compare import expand_configs, split_arguments
-from ufgir.errors import RunFailed, UserError
+from ufgir.config import RunConfig
+from ufgir.config.schema import check_machine
+from ufgir.errors import RunFailed, UfgirWarning, UserError
 from ufgir.utils import atomic_write
 
-if TYPE_CHECKING:  # imported where they are used, so that --help is instant
-    import pandas as pd
-
-    from ufgir.config import RunConfig
-
-Case = tuple[dict[str, str], "RunConfig", str, str]  # overrides, configuration, mode, engine
 Commas = BeforeValidator(lambda values: [part for value in values for part in value.split(",")])
 
 
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         if "train" in options.mode:
             raise UserError("engine=onnxruntime: it does not train. Use mode=eval, or engine=torch.")
         if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]:
-            raise UserError(f"engine=onnxruntime: {', '.join(missing)} missing. Install them: pip install 'ufgir[export]'.")
+            raise UserError(f"engine=onnxruntime needs {', '.join(missing)}. Run: pip install {' '.join(missing)}")
     cases = list(expand_cases(options, overrides))
 
     import pandas as pd
@@ -72,48 +71,45 @@ def main(arguments: Sequence[str]) -> int:
 
     if options.threads:
         torch.set_num_threads(options.threads)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load + torch.get_num_threads() > cores + 1:
+        warnings.warn(f"other programs use this machine (load {load:.1f}, {cores} cores).", UfgirWarning, stacklevel=2)
     rows, failed = [], False
     for case in track(cases, "measuring", console=Console(stderr=True), transient=True):
         try:
             with quiet_lightning():
                 rows.append(measure_model(*case, classes=options.classes, rounds=options.rounds))
         except (RunFailed, torch.OutOfMemoryError) as error:
-            job, config, mode, engine = case
-            name = " ".join(f"{key}={value}" for key, value in job.items())
-            print(f"failed: {name} batch_size={config.batch_size} mode={mode} engine={engine}: {error}", file=sys.stderr)
-            failed = True
+            (job, config, mode, engine), failed = case, True
+            named = {**job, "batch_size": config.batch_size, "mode": mode, "engine": engine}
+            print("failed:", *(f"{key}={value}" for key, value in named.items()), f"({error})", file=sys.stderr)
         if options.out and rows:
-            with atomic_write(options.out) as stream:
+            with atomic_write(options.out.expanduser()) as stream:
                 pd.DataFrame(rows).to_csv(stream, index=False)
     if rows:
         print(to_markdown(pd.DataFrame(rows)))
     return FAILED if failed else DONE
 
 
-def expand_cases(options: Options, overrides: Sequence[str]) -> Iterator[Case]:
-    """Every model in every mode, on every engine.
+def expand_cases(options: Options, overrides: Sequence[str]) -> Iterator[tuple[dict[str, str], RunConfig, str, str]]:
+    """Overrides, configuration, mode and engine of every row.
 
     Raises:
         UserError: an error of a configuration, or this machine does not have what it asks for.
     """
-    from ufgir.config.schema import check_machine
-
     for mode in options.mode:
         if mode == "train":  # checked with the batch size
             models = expand_configs([*overrides, f"batch_size={','.join(map(str, options.batch_size))}"])
         else:
-            models = [
-                (job, config.model_copy(update={"batch_size": size}))
-                for job, config in expand_configs(overrides)
-                for size in options.batch_size
-            ]
+            found, sizes = expand_configs(overrides), options.batch_size
+            models = [(job, config.model_copy(update={"batch_size": size})) for job, config in found for size in sizes]
         for job, config in models:
             check_machine(config)
             for engine in options.engine:
                 yield {key: value for key, value in job.items() if key != "batch_size"}, config, mode, engine
 
 
-def to_markdown(frame: "pd.DataFrame") -> str:
+def to_markdown(frame) -> str:
     """The table to read: what differs between the rows makes columns, what all share stands above."""
     names = [*frame.columns[: frame.columns.get_loc("gmacs")], "batch_size", "mode", "engine", "precision"]
     varied = [name for name in names if frame[name].nunique(dropna=False) > 1] or ["reducer"]

@@ -8,36 +8,33 @@ classes  number of classes of the classifier (default: 200)
 out      FILE.csv to write the same numbers to, one row for each model
 
 The table is Markdown: a row for each combination, columns for backbones and image sizes. Tokens are those after each
-reduction layer, class token included, before the cache returns any. ATS keeps fewer of an easy image; noise is used here.
+reduction layer, class token included, before the cache returns any; of noise for ATS, which keeps fewer of easy images.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ufgir.cli import DONE, parse_options, run_command
+from ufgir.config import RunConfig
+from ufgir.config.compose import Composer
+from ufgir.config.schema import show
 from ufgir.errors import UserError
+from ufgir.sweep.grid import jobs_of
 from ufgir.utils import atomic_write, expand_path
-
-if TYPE_CHECKING:  # imported where they are used, so that --help is instant
-    import pandas as pd
-
-    from ufgir.config import RunConfig
 
 
 class Options(BaseModel):
-    """Arguments that training does not have."""
-
     classes: int = Field(200, ge=1)
     out: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Count every model and print the table."""
-    import pandas as pd
+    import pandas as pd  # here and below: not for --help, which is instant
     from rich.console import Console
     from rich.progress import track
 
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     bar = track(models, "counting", console=Console(stderr=True), transient=True)
     frame = pd.DataFrame([count(job, config, build_model(config, options.classes)) for job, config in bar])
     if options.out:
-        with atomic_write(options.out) as stream:
+        with atomic_write(options.out.expanduser()) as stream:
             frame.to_csv(stream, index=False)
     print(to_markdown(frame))
     return DONE
@@ -56,26 +53,21 @@ def split_arguments(options: type[BaseModel], arguments: Sequence[str]) -> tuple
     """The options of a command that takes the overrides of training, too, and those overrides.
 
     Raises:
-        UserError: an option has a wrong value, or the folder of `out` does not exist.
+        UserError: an option has a wrong value, or `out` is not a file in a folder that exists.
     """
     own = [argument for argument in arguments if argument.partition("=")[0] in options.model_fields]
     parsed: Any = parse_options(options, own)
-    if parsed.out:
-        parsed.out = expand_path("out", parsed.out)
-        if parsed.out.is_dir() or not parsed.out.absolute().parent.is_dir():
-            raise UserError(f"out={parsed.out}: expected a file in a folder that exists, such as models.csv.")
+    if parsed.out and ((out := expand_path("out", parsed.out)).is_dir() or not out.absolute().parent.is_dir()):
+        raise UserError(f"out={parsed.out}: expected a file in a folder that exists, such as models.csv.")
     return parsed, [argument for argument in arguments if argument not in own]
 
 
-def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], "RunConfig"]]:
+def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunConfig]]:
     """The overrides and the checked configuration of every combination; weights need not be on this machine.
 
     Raises:
         UserError: all errors of all combinations, each once.
     """
-    from ufgir.config.compose import Composer
-    from ufgir.sweep.grid import jobs_of
-
     jobs = list(jobs_of(overrides))
     if len(jobs) > 1:  # the unreduced model has one keep rate, whatever is listed for the others
         jobs = [tuple(o for o in job if "reducer=none" not in job or not o.startswith("keep_rate=")) for job in jobs]
@@ -90,17 +82,16 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], "RunC
     return models
 
 
-def build_model(config: "RunConfig", classes: int):
-    """The model of a configuration with random weights."""
+def build_model(config: RunConfig, classes: int):
+    """A model with random weights."""
     from ufgir.models import create_model
     from ufgir.training.run import model_arguments
 
     return create_model(**{**model_arguments(config, classes), "pretrained": False, "checkpoint": None})
 
 
-def count(job: dict[str, str], config: "RunConfig", model) -> dict[str, Any]:
+def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:
     """The row of a model: what it is, and its tokens, parameters and MACs."""
-    from ufgir.config.schema import show
     from ufgir.models.backbones import backbone_label
     from ufgir.training.run import measure
 
@@ -112,7 +103,7 @@ def count(job: dict[str, str], config: "RunConfig", model) -> dict[str, Any]:
     return {**named, **{key: value for key, value in job.items() if key not in named}, **measured}
 
 
-def to_markdown(frame: "pd.DataFrame") -> str:
+def to_markdown(frame) -> str:
     """One row for each choice of overrides, columns for backbones and image sizes."""
     fixed = ("backbone", "image_size", "tokens", "params_m", "gmacs")
     names = [name for name in frame if name not in fixed and frame[name].nunique(dropna=False) > 1]
@@ -125,8 +116,7 @@ def to_markdown(frame: "pd.DataFrame") -> str:
         row[f"tokens at {size}" if is_shared else f"{backbone} tokens at {size}"] = model["tokens"]
         row.setdefault(f"{backbone} M params", f"{model['params_m']:.1f}")
         row[f"{backbone} GMACs at {size}"] = f"{model['gmacs']:.2f}"
-    heads = list(dict.fromkeys(head for row in rows.values() for head in row))
-    heads.sort(key=lambda head: "tokens at" not in head)
+    heads = sorted({head: None for row in rows.values() for head in row}, key=lambda head: "tokens at" not in head)
     table = [[*names, *heads], ["---"] * (len(names) + len(heads))]
     table += [[*key, *(row.get(head, "") for head in heads)] for key, row in rows.items()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in table)

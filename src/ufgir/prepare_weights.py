@@ -30,7 +30,7 @@ def prepare_weights(arguments: Sequence[str]) -> int:
     """Download what is named and print what became of each."""
     options = parse_options(Options, arguments)
     if bool(options.sweep) == bool(options.backbone):
-        raise UserError("expected sweep=NAME, such as sweep=paper_448, or backbone=NAME, such as backbone=deit_s,deit_b.")
+        raise UserError("expected sweep=NAME, such as sweep=paper_448, or backbone=NAME, such as backbone=deit_s.")
     backbones = of_sweep(options.sweep) if options.sweep else of_names(options.backbone.split(","))
 
     from huggingface_hub import constants

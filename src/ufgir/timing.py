@@ -4,10 +4,11 @@ import ctypes
 import gc
 import math
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,7 @@ def measure_model(
 ) -> dict[str, Any]:
     """One row of the benchmark: counts, times, memory, and what it was measured on. `timm_*` is the unreduced model.
 
-    Args:
-        job: the overrides that chose the model.
-        config: its configuration.
-        mode: `eval` or `train`.
-        engine: `torch` or `onnxruntime`.
-        classes: number of classes.
-        rounds: pairs of measurements.
+    `job` are the overrides that chose the model, mode is `eval` or `train`, engine `torch` or `onnxruntime`.
 
     Raises:
         RunFailed: the model cannot be exported for the engine.
@@ -52,37 +47,32 @@ def measure_model(
     ours = build_model(config, classes)
     baseline = timm.create_model(backbone.name, num_classes=classes, img_size=size, **backbone.kwargs)
     macs_ratio = count_macs(baseline, size) / count_macs(ours, size)
-    row = {**count(job, config, ours), "batch_size": config.batch_size, "mode": mode, "engine": engine, "rounds": rounds}
+    row = {**count(job, config, ours), "batch_size": config.batch_size, "mode": mode, "engine": engine}
     prepare = {"torch": TorchSteps, "onnxruntime": OnnxRuntimeSteps}[engine]
     steps = {"": prepare(ours, config, mode), "timm_": prepare(baseline, config, mode)}
-    seconds = dict(zip(steps, paired_seconds(*(each.step for each in steps.values()), rounds, steps[""].device), strict=True))
-    for prefix, values in seconds.items():
+    ours_seconds, timm_seconds = paired_seconds(steps[""].step, steps["timm_"].step, rounds, steps[""].device)
+    for prefix, values in (("", ours_seconds), ("timm_", timm_seconds)):
         low, middle, high = 1e3 * np.percentile(values, (25, 50, 75))
         row |= {f"{prefix}images_per_second": 1e3 * config.batch_size / middle, f"{prefix}ms": middle}
         row |= {f"{prefix}ms_q1": low, f"{prefix}ms_q3": high}
         row[f"{prefix}peak_memory_gb"] = steps[prefix].peak_memory_gb()
-    ratios = seconds["timm_"] / seconds[""]
+    ratios = timm_seconds / ours_seconds
     low, high = median_interval(ratios)
     row |= {"speedup": float(np.median(ratios)), "speedup_low": low, "speedup_high": high, "macs_ratio": macs_ratio}
     row |= {f"efficiency{end}": row[f"speedup{end}"] / macs_ratio for end in ("", "_low", "_high")}
-    return row | steps[""].environment()
+    return row | {"rounds": rounds, **steps[""].environment}
 
 
 class TorchSteps:
     """Steps of a model in PyTorch on a batch of noise, which is on the device.
 
-    Precision, scaling of gradients and placement are Lightning's, as in a run; so is the optimizer.
-
-    Args:
-        model: a classifier of ours or of timm.
-        config: batch size, image size, precision, optimizer, compilation, gradient checkpointing.
-        mode: `eval` or `train`.
+    Precision and the scaling of gradients are Lightning's, as in a run; the optimizer is that of the configuration.
     """
 
     def __init__(self, model: nn.Module, config: RunConfig, mode: str) -> None:
-        self.compile, self.precision = config.trainer.compile, resolved_precision(config)
+        self.compile, precision = config.trainer.compile, resolved_precision(config)
         devices = config.trainer.devices[:1] if isinstance(config.trainer.devices, list) else 1
-        self.fabric = Fabric(accelerator=config.trainer.accelerator, devices=devices, precision=self.precision)
+        self.fabric = Fabric(accelerator=config.trainer.accelerator, devices=devices, precision=precision)
         self.device, self.original, self.optimizer = self.fabric.device, model.train(mode == "train"), None
         model.set_grad_checkpointing(config.trainer.gradient_checkpointing)
         if self.compile:  # a single image waits for its kernels to be launched, unless they are one graph
@@ -93,15 +83,15 @@ class TorchSteps:
             self.model, self.optimizer = self.fabric.setup(model, optimizer)
         else:
             self.model = self.fabric.setup(model)
-        self.images, targets = noise(config, model.num_classes)
-        self.images, self.targets = self.images.to(self.device), targets.to(self.device)
+        self.images = noise(config).to(self.device)
+        self.targets = (torch.arange(config.batch_size) % model.num_classes).to(self.device)
+        self.environment = {"precision": precision, "compile": self.compile, **machine(self.device)}
 
-    def step(self) -> None:
-        """One forward pass, or one step of training."""
+    def step(self) -> Tensor | None:
+        """One forward pass, which returns the logits, or one step of training."""
         if self.optimizer is None:
             with torch.inference_mode():
-                self.model(self.images)
-            return
+                return self.model(self.images)
         loss = F.cross_entropy(self.model(self.images), self.targets)
         if hasattr(self.original, "reducer_loss"):
             loss = loss + self.original.reducer_loss()
@@ -127,10 +117,6 @@ class TorchSteps:
         self.step()
         return held + peak_memory_gb(self.device) - before
 
-    def environment(self) -> dict[str, Any]:
-        """What was measured on."""
-        return {"precision": self.precision, "compile": self.compile, **machine(self.device)}
-
 
 class OnnxRuntimeSteps:
     """Steps of a model in ONNX Runtime on the CPU: the file that `python -m ufgir.export format=onnx` writes."""
@@ -141,7 +127,7 @@ class OnnxRuntimeSteps:
         from ufgir.export.check import Job
         from ufgir.export.graph import write_onnx
 
-        self.device, (self.images, _) = torch.device("cpu"), noise(config, model.num_classes)
+        self.device, self.images = torch.device("cpu"), noise(config)
         names = [str(number) for number in range(model.num_classes)]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
@@ -151,37 +137,32 @@ class OnnxRuntimeSteps:
             options.intra_op_num_threads = torch.get_num_threads()
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         self.inputs = {self.session.get_inputs()[0].name: self.images.numpy()}
+        self.environment = {"precision": "32-true", "compile": False, **machine(self.device)}
+        self.environment["onnxruntime"] = onnxruntime.__version__
 
-    def step(self) -> None:
-        """One forward pass."""
-        self.session.run(None, self.inputs)
+    def step(self) -> list[np.ndarray]:
+        """One forward pass; returns the logits."""
+        return self.session.run(None, self.inputs)
 
     def peak_memory_gb(self) -> float:
-        """NaN: ONNX Runtime keeps what it once allocated, so that a step shows no peak of its own."""
+        """NaN: ONNX Runtime keeps what it once allocated, so a step has no peak of its own."""
         return math.nan
 
-    def environment(self) -> dict[str, Any]:
-        """What was measured on."""
-        versions = {"onnxruntime": version("onnxruntime")}
-        return {"precision": "32-true", "compile": False, **machine(self.device), **versions}
 
-
-def noise(config: RunConfig, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images (B, 3, S, S) and classes (B,)."""
-    batch, size = config.batch_size, config.image_size
-    images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(config.seed))
-    return images, torch.arange(batch) % num_classes
+def noise(config: RunConfig) -> Tensor:
+    """Images (B, 3, S, S)."""
+    generator = torch.Generator().manual_seed(config.seed)
+    return torch.randn(config.batch_size, 3, config.image_size, config.image_size, generator=generator)
 
 
 def paired_seconds(
-    first: Callable[[], None], second: Callable[[], None], rounds: int, device: torch.device
+    first: Callable[[], Any], second: Callable[[], Any], rounds: int, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of two steps, (rounds,) each; equal positions were measured one after the other, in alternating order.
 
     Both have run at least three times before the first measurement.
     """
-    steps = (first, second)
-    repeats = []
+    steps, repeats = (first, second), []
     for step in steps:
         time_step(step, 2, device)
         repeats.append(max(1, math.ceil(SECONDS / time_step(step, 1, device))))
@@ -192,13 +173,9 @@ def paired_seconds(
     return seconds[0], seconds[1]
 
 
-def time_step(step: Callable[[], None], repeats: int, device: torch.device) -> float:
+def time_step(step: Callable[[], Any], repeats: int, device: torch.device) -> float:
     """Mean seconds of a step; the device has finished at both clock reads."""
-
-    def wait() -> None:
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-
+    wait = partial(torch.accelerator.synchronize, device) if device.type != "cpu" else lambda: None
     wait()
     start = time.perf_counter()
     for _ in range(repeats):
@@ -233,10 +210,9 @@ def allocated_gb(device: torch.device) -> float:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Device, threads and versions."""
-    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    found = re.search(r"model name\s*: (.*)", cpuinfo)
+    name = found[1] if found else platform.processor() or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    elif Path("/proc/cpuinfo").exists():
-        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
     return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "timm": timm.__version__}
