@@ -64,7 +64,7 @@ def check(
 
 
 def try_optimizer(key: str, part: Mapping[str, Any]) -> Iterator[str]:
-    """The values of which no optimizer can be made. timm passes most arguments on, so they show only when it is used."""
+    """The values of which no optimizer can be made. timm passes most arguments on unchecked."""
     part = {name: value for name, value in part.items() if value is not None and name != "fused"}
     reason = _refusal(part)
     if reason is None:

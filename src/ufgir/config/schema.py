@@ -404,8 +404,8 @@ def _check_batch(config: RunConfig) -> Iterator[str]:
         )
     elif config.plugins.head.get("name") == "cla" and config.batch_size // processes < 2:
         yield (
-            f"batch_size={config.batch_size} with plugins={config.plugins.name}: the BatchNorm of the CLA head needs at "
-            "least 2 images in each process."
+            f"batch_size={config.batch_size} with plugins={config.plugins.name}: the BatchNorm of the CLA head needs "
+            "at least 2 images in each process."
         )
 
 
