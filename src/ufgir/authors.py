@@ -1,98 +1,220 @@
-"""Turn a checkpoint that the paper's authors published into a weights file of ours.
+"""Convert a checkpoint that the paper's authors published into a weights file of ours.
 
     python -m ufgir.authors checkpoint=FILE out=FILE [backbone=NAME] [reducer=NAME] [keep_rate=RATE]
-        [image_size=PIXELS] [reduction_layers=[...]] [plugins=NAME] [plugins.cache.OPTION=true|false]
+        [image_size=PIXELS] [reduction_layers=A,B,...] [plugins=NAME] [plugins.cache.OPTION=true|false]
 
 checkpoint        a file of the first release (model and args) or of the follow-up (model and config)
-out               the weights file to write; one that is there already is never overwritten
+out               the weights file to write; an existing one is never overwritten
 backbone          a timm name, or one of ours, such as deit_b
 reducer           none, evit, ...
-keep_rate         share of the tokens kept at each reduction layer, 0.1, or one for each, [0.7,0.5,0.3]
+keep_rate         share of the tokens kept at each reduction layer: 0.1, or one for each, 0.7,0.5,0.3
 image_size        side of the images that the model was trained with, pixels
-reduction_layers  blocks counted from 0, [3,6,9]
+reduction_layers  blocks counted from 0: 3,6,9
 plugins           base, cla, clc, clca or ifa
 plugins.cache     gap, recover_at_last, pool_cls and pool_clr, as in plugins=clc
 
-All words but the first two are only needed where the shapes, settings and name of the file leave something open, or
-are wrong. `python -m ufgir.evaluate checkpoint=OUT dataset=NAME` tests the result.
+The options after the first two are needed only where the shapes of the weights and the settings in the file leave
+something open. Nothing in the file is executed. Test the result: python -m ufgir.evaluate checkpoint=OUT dataset=NAME.
 """
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ufgir.cli import DONE, parse_words, run_command
-from ufgir.config.rules import choices
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, create_model
+
+from ufgir.cli import DONE, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.files import saving, typed_path
-from ufgir.published import Conversion, convert, infer, read_published
-from ufgir.published.report import report_lines
-from ufgir.published.shapes import outline_of
-from ufgir.published.words import FACTS, word_facts
-from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
+from ufgir.utils import expand_path
 
-WORDS = ("checkpoint", "out", *FACTS)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ufgir.config import RunConfig
+    from ufgir.models import ReducedViT
+    from ufgir.models.authors_settings import AuthorsSettings, Setting
+
+DATASETS = {
+    "cotton80": ("cotton80", "cotton"),
+    "soylocal": ("soylocal", "soybean200"),
+    "soygene": ("soygene", "soybeangene"),
+    "soyageing": ("soyageing", "soybeanageing"),
+    "soyglobal": ("soyglobal", "soybean2000"),
+}  # our data sets -> what the authors, and the release, call them
+PLUGINS = {
+    "base": ("linear", False), "cla": ("cla", False), "clc": ("linear", True), "clca": ("cla", True),
+    "ifa": ("ifa", False),
+}  # fmt: skip  # -> head, and whether there is a cache
+FIRST_KEYS = ("backbone", "reducer", "keep_rate", "reduction_layers", "plugins", "image_size", "num_classes", "dataset")
+
+Split = BeforeValidator(lambda text: text.strip("[]").split(","))
 
 
-def authors(arguments: Sequence[str]) -> int:
-    """Read, infer, convert, write, and print what was done."""
-    words, faults = parse_words(arguments, WORDS)
-    faults += [f"{word}=FILE is missing; {use}" for word, use in
-               {"checkpoint": "it names the authors' file", "out": "it names the file to write"}.items()
-               if not words.get(word)]  # fmt: skip
-    said, misread = word_facts(words)
-    (checkpoint, unfound), (out, misplaced) = (typed_path(word, words.get(word, "")) for word in ("checkpoint", "out"))
-    faults += misread + unfound + misplaced
-    if words.get("out") and not unfound + misplaced:
-        faults += _place_faults(checkpoint, out)
-    if faults:
-        raise UserError(*faults)
-    published = read_published(checkpoint)
-    outline = outline_of({name: tuple(value.shape) for name, value in published.state_dict.items()})
-    facts, remarks = infer(published, outline, said)
-    conversion = convert(published.state_dict, facts)
-    there = out.exists()
-    if there:
-        _require_equal(out, conversion)
+class BaseOptions(BaseModel):
+    checkpoint: str
+    out: str
+    backbone: str | None = None
+    reducer: str | None = None
+    keep_rate: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Split] | None = None
+    image_size: PositiveInt | None = None
+    reduction_layers: Annotated[list[NonNegativeInt], Split] | None = None
+    plugins: Literal["base", "cla", "clc", "clca", "ifa"] | None = None
+
+
+# Names with a dot cannot be written in a class.
+CACHE_OPTIONS = [f"plugins.cache.{option}" for option in ("gap", "recover_at_last", "pool_cls", "pool_clr")]
+Options = create_model("Options", __base__=BaseOptions, **{key: (bool | None, None) for key in CACHE_OPTIONS})
+
+
+def main(arguments: list[str]) -> int:
+    """Read, find the settings, convert, write, and print what was done."""
+    options = parse_options(Options, arguments)
+    path, out = expand_path("checkpoint", options.checkpoint), expand_path("out", options.out)
+    if out.is_dir():
+        raise UserError(f"out={out}: expected a file, such as out={out / 'model.pt'}.")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise UserError(f"out={out}: this is the checkpoint itself. Give another file.")
+
+    import torch
+
+    from ufgir.models import convert_authors_state_dict, create_model
+    from ufgir.models.authors_checkpoint import measure_weights, read_checkpoint
+    from ufgir.models.authors_settings import AuthorsSettings
+    from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
+    from ufgir.training.run import model_arguments
+
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint.state_dict
+    measures = measure_weights({name: tuple(value.shape) for name, value in weights.items()})
+    settings = AuthorsSettings(checkpoint, measures, given_settings(options))
+    dtype = torch.float64 if any(value.dtype == torch.float64 for value in weights.values()) else torch.float32
+    config = make_config({key: setting.value for key, setting in settings.values.items()}, dtype == torch.float64)
+    arguments = model_arguments(config, measures.num_classes)
+    model = create_model(**{**arguments, "pretrained": False, "checkpoint": None})
+    try:
+        converted = convert_authors_state_dict(weights, model)
+    except UserError as error:
+        raise UserError(
+            f"{error} If another model was recognized than it is, give backbone=, reducer= or plugins=."
+        ) from error
+    # Half precision becomes single. Copies, as the file is mapped into memory.
+    converted = {
+        name: value.to(dtype if value.is_floating_point() else value.dtype, copy=True)
+        for name, value in converted.items()
+    }
+    model.load_state_dict(converted, strict=True, assign=True)
+    class_names = [str(number) for number in range(measures.num_classes)]  # a checkpoint has no names
+    values = config.model_dump(by_alias=True)
+    if is_there := out.exists():  # by the same command, or something else
+        try:
+            content = load_weights(out)
+        except UserError:
+            content = {"config": None}
+        equal = (content["config"], content.get("class_names")) == (values, class_names)
+        if not (equal and weights_digest(content["state_dict"]) == weights_digest(model.state_dict())):
+            raise UserError(f"out={out}: it exists and holds something else. Remove it or give another out=FILE.")
     else:
-        _write(out, conversion)
-    print(*report_lines(published, facts, remarks, conversion), sep="\n")
-    data = conversion.config["dataset"]["name"]
-    data = data if data in choices("dataset") else "csv"
-    print(f"\nNext: python -m ufgir.evaluate checkpoint={out} dataset={data} dataset.root=DIR")
-    print(f"weights: {out}{' (there already, with the same content)' if there else ''}", flush=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(out, model, values, class_names)
+    releases = {"args": "first release, settings in args", "config": "follow-up, settings in config"}
+    print(f"{path}: {releases.get(checkpoint.section, 'weights alone, without settings')}\n")
+    print_settings(settings)
+    print("", *(f"note: {note}" for note in (*checkpoint.notes, *settings.notes)), sep="\n")
+    print_entries(weights, model)
+    name = config.dataset.name if config.dataset.name in DATASETS else "csv"
+    print(f"\nNext: python -m ufgir.evaluate checkpoint={out} dataset={name} dataset.root=DIR")
+    print(f"weights: {out}{' (exists already, with the same content)' if is_there else ''}", flush=True)
     return DONE
 
 
-def _place_faults(checkpoint: Path, out: Path) -> list[str]:
-    if out.is_dir():
-        return [f"out={out} is a folder; give the file to write, such as out={out / 'model.pt'}"]
-    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
-        return [f"out={out} is the checkpoint itself; give another file"]
-    return []
+def given_settings(options: BaseModel) -> "dict[str, Setting]":
+    """What the user said about the model."""
+    from ufgir.models.authors_settings import Setting
+
+    given = {}
+    for key, value in options.model_dump(exclude={"checkpoint", "out"}, exclude_none=True).items():
+        shown = ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+        if key == "plugins":
+            head, cached = PLUGINS[value]
+            given["plugins.head.name"], given["plugins.cache"] = (
+                Setting(head, shown := f"{key}={shown}"),
+                Setting(cached, shown),
+            )
+        else:
+            value = value[0] if key == "keep_rate" and len(value) == 1 else value
+            given[key] = Setting(value, f"{key}={shown}")
+    return given
 
 
-def _require_equal(out: Path, conversion: Conversion) -> None:
-    """See that an earlier result says the same, so that the command may be given twice.
+def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
+    """The configuration of the authors' run as ours.
+
+    Args:
+        values: settings by key, see `AuthorsSettings`.
+        double: whether the weights are in double precision.
 
     Raises:
-        UserError: the file holds something else.
+        UserError: there is no such configuration.
     """
-    try:
-        there = load_weights(out)
-        same = (there["config"], there["class_names"]) == (conversion.config, conversion.class_names)
-        same = same and weights_digest(there["state_dict"]) == weights_digest(conversion.model.state_dict())
-    except UserError:
-        same = False
-    if not same:
-        raise UserError(f"out={out} exists and holds something else; remove it or give another out=")
+    from ufgir.config import RunConfig, compose
+    from ufgir.models.backbones import timm_name_and_kwargs
+
+    values = dict(values)
+    head, cached, data = values.pop("plugins.head.name"), values.pop("plugins.cache"), values.pop("dataset", "")
+    dataset = next((ours for ours, names in DATASETS.items() if data.lower() in names), "csv")
+    # The IFA head with the cache has no file of its own.
+    plugins = next((name for name, parts in PLUGINS.items() if parts == (head, cached)), "clc")
+    config = compose([f"dataset={dataset}", f"reducer={values.pop('reducer')}", f"plugins={plugins}"])
+    if data and dataset == "csv":
+        config["dataset"]["name"] = data
+    name, kwargs = timm_name_and_kwargs(values.pop("backbone"))
+    config["backbone"] = {"name": name, "pretrained": False, "checkpoint": None, "kwargs": kwargs}
+    config["plugins"]["head"] = {"name": head}
+    config["trainer"]["precision"] = "64-true" if double else "32-true"  # of the weights, not of this machine
+    del values["num_classes"]
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        node = config
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    return RunConfig.load(config, resources=False)
 
 
-def _write(out: Path, conversion: Conversion) -> None:
-    with saving("out", out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(out, conversion.model, conversion.config, conversion.class_names)
+def print_settings(settings: "AuthorsSettings") -> None:
+    """Each setting with its source, those of the model first."""
+
+    def order(key: str) -> tuple[int, str]:
+        return next((place for place, start in enumerate(FIRST_KEYS) if key.startswith(start)), len(FIRST_KEYS)), key
+
+    for key in sorted(settings.values, key=order):
+        value, source = settings.values[key]
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        print(f"  {key:<{max(map(len, settings.values))}}  {shown:<40}  {source}")
+
+
+def print_entries(weights: "Mapping[str, Tensor]", model: "ReducedViT") -> None:
+    """What became of each entry of the checkpoint."""
+    import torch
+
+    from ufgir.models import convert_authors_state_dict
+
+    # Numbered stand-ins of the same shapes are converted, and found again by their numbers.
+    numbered = {name: torch.tensor(number).expand(weights[name].shape) for number, name in enumerate(weights)}
+    names, became = list(weights), {name: [] for name in weights}
+    for ours, value in convert_authors_state_dict(numbered, model).items():
+        became[names[int(value[(0,) * value.ndim])]].append(ours)
+    ours = model.state_dict()
+    dropped = sum(not found for found in became.values())
+    print(f"{len(weights)} entries of the file, {len(ours)} of the model, {dropped} dropped:")
+    for name, found in became.items():
+        shape = tuple(weights[name].shape)
+        shown = [other if ours[other].shape == shape else f"{other} {tuple(ours[other].shape)}" for other in found]
+        unused = (
+            "dropped: unused, as the aggregation head classifies" if name.startswith("head.") else "dropped: unused"
+        )
+        print(f"  {name:<{max(map(len, weights))}}  {shape} -> {', '.join(shown) or unused}")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(authors, usage=__doc__))
+    sys.exit(run_command(main, usage=__doc__))

@@ -1,5 +1,7 @@
 """`LitClassifier` and `ImageDataModule` as a Lightning user knows them: under a Trainer of one's own."""
 
+import sys
+
 import lightning as L
 import pytest
 import torch
@@ -103,5 +105,6 @@ def test_lightning_cli(here, monkeypatch):
         "--data.image_size=32", "--data.batch_size=4", "--data.protocol=holdout", "--data.num_workers=0",
         '--model.model={"backbone": "micro", "num_classes": 4, "img_size": 32}',
     ]  # fmt: skip
-    cli = LightningCLI(ufgir.LitClassifier, ufgir.ImageDataModule, args=arguments, save_config_callback=None)
+    monkeypatch.setattr(sys, "argv", ["mine.py", *arguments])
+    cli = LightningCLI(ufgir.LitClassifier, ufgir.ImageDataModule, save_config_callback=None)
     assert cli.trainer.callback_metrics["val/top1"] >= 0

@@ -65,6 +65,7 @@ def _launch_all(due: Sequence[PlannedRun], launch: Launch, at_once: int) -> dict
     while together or alone:
         queue, count = (together, at_once) if together else (alone, 1)
         batch, queue[:count] = queue[:count], []
+        before = [run.folder.last_attempt() for run in batch]
         try:
             returns = launch([run.overrides for run in batch], started)
             reasons.update((run.overrides, _reason(back)) for run, back in zip(batch, returns, strict=True))
@@ -72,8 +73,10 @@ def _launch_all(due: Sequence[PlannedRun], launch: Launch, at_once: int) -> dict
             print(f"the launcher broke down ({type(error).__name__}: {error}); starting what is left", file=sys.stderr)
             while any(run.state == "running" for run in batch):  # some launchers go on with the other workers
                 time.sleep(POLL_SECONDS)
-            for run in (run for run in batch if run.state in ("missing", "interrupted")):
-                if run.attempts:
+            for run, attempt in zip(batch, before, strict=True):
+                if run.state not in ("missing", "interrupted"):
+                    continue
+                if run.folder.last_attempt() != attempt:
                     alone.append(run)
                 elif lost[run.overrides] < LOST:
                     lost[run.overrides] += 1

@@ -90,7 +90,7 @@ class RunFolder:
             lock = FileLock(self._lock, timeout=LOCK_TIMEOUT)
             lock.acquire()
         except Timeout:
-            owner = self._read_attempt().get("owner", "another process")
+            owner = self.last_attempt().get("owner", "another process")
             raise UserError(f"{self.path} is in use by {owner}. Wait for it, or stop it first.") from None
         except OSError as error:
             raise UserError(f"output_root={self.path.parent}: cannot be written ({error.strerror}).") from error
@@ -106,7 +106,7 @@ class RunFolder:
             Its number, from 1. Attempts are counted anew after each new whole epoch: a run that is cut off and
             resumed again and again makes progress.
         """
-        before, progress = self._read_attempt(), _modified(self.checkpoint)
+        before, progress = self.last_attempt(), _modified(self.checkpoint)
         number = before.get("number", 0) + 1 if before.get("progress") == progress else 1
         started = datetime.now().isoformat(sep=" ", timespec="seconds")
         owner = f"process {os.getpid()} on {socket.gethostname()} since {started}"
@@ -116,10 +116,11 @@ class RunFolder:
 
     def attempts(self) -> int:
         """Attempts since the last new epoch that started and did not finish."""
-        attempt = self._read_attempt()
+        attempt = self.last_attempt()
         return attempt.get("number", 0) if attempt.get("progress") == _modified(self.checkpoint) else 0
 
-    def _read_attempt(self) -> dict[str, Any]:
+    def last_attempt(self) -> dict[str, Any]:
+        """What the last attempt recorded when it started: `number`, `progress` and `owner`; empty before the first."""
         try:
             return json.loads(self._attempt.read_text())
         except (OSError, ValueError):

@@ -1,0 +1,179 @@
+"""A model to export, and whether the exported one computes the same on images of the test set."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ufgir.config import RunConfig, compose
+from ufgir.data import ImageDataModule
+from ufgir.data.transforms import IMAGENET_MEAN, IMAGENET_STD, decode_for_test, normalize
+from ufgir.errors import RunFailed, UserError
+from ufgir.models import ReducedViT
+from ufgir.training.checkpoint import weights_digest
+from ufgir.training.run import build_data
+from ufgir.training.trained import Trained
+from ufgir.utils import expand_path
+
+MOST = 16  # images to check on
+BATCH_SIZES = (1, 3, 5)  # that the model was not traced with; all images at once besides
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far the logits of an exported model are from the model's.
+
+    Attributes:
+        images: which images were classified.
+        batch_sizes: how many at a time.
+        largest_difference: of a logit, absolute.
+        largest_logit: of the model, absolute.
+        other_answers: images whose best class is another one.
+    """
+
+    images: str
+    batch_sizes: list[int]
+    largest_difference: float
+    largest_logit: float
+    other_answers: int
+
+    def __str__(self) -> str:
+        *sizes, last = self.batch_sizes
+        return (
+            f"{self.images}, in batches of {', '.join(map(str, sizes))} and {last}: logits differ by at most "
+            f"{self.largest_difference:.2g} (the largest is {self.largest_logit:.3g}), "
+            f"{self.other_answers or 'no'} answers differ"
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to export, and what it is checked with.
+
+    Attributes:
+        trained: the weights as they were found.
+        model: with these weights in float32, in evaluation mode, on the CPU.
+        images: prepared, to compare on (n, 3, S, S).
+        description: what these images are, for people.
+        tolerance: largest accepted difference of a logit.
+    """
+
+    trained: Trained
+    model: ReducedViT
+    images: Tensor
+    description: str
+    tolerance: float
+
+    @property
+    def reducer(self) -> str:
+        return str(self.trained.config.reducer.name)
+
+    def compare(self, exported: Callable[[Tensor], Tensor], must_equal: str | None = None) -> Comparison:
+        """Run the model and the exported one on batches of several sizes.
+
+        Args:
+            exported: images (B, 3, S, S) -> logits (B, classes).
+            must_equal: what `exported` is, for the message, if it must agree within the tolerance.
+
+        Raises:
+            RunFailed: it does not.
+        """
+        sizes = [*BATCH_SIZES, len(self.images)]
+        difference, largest, others = 0.0, 0.0, 0
+        for size in sizes:
+            batch = self.images[torch.arange(size) % len(self.images)]
+            with torch.inference_mode():
+                expected, found = self.model(batch), exported(batch.clone())
+            difference = max(difference, (found - expected).abs().max().nan_to_num(torch.inf).item())
+            largest = max(largest, expected.abs().max().item())
+            others = max(others, int((found.argmax(dim=1) != expected.argmax(dim=1)).sum()))
+        comparison = Comparison(self.description, sizes, difference, largest, others)
+        if must_equal is not None and difference > self.tolerance:
+            raise RunFailed(
+                f"{must_equal} does not compute what the model does; nothing was written. {comparison}; "
+                f"tolerance={self.tolerance:g} is accepted. Near ties between tokens may be decided differently: if so "
+                "few answers are acceptable, give a larger tolerance=."
+            )
+        return comparison
+
+
+def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor, str]:
+    """Up to 16 images, spread over the test set, and what they are; noise where the run's own data are not found.
+
+    Args:
+        trained: with the data set of its run, and the tables in its folder.
+        options: `dataset` (a file of the group), `dataset.root`, `dataset.images`: other data, or where they lie now.
+
+    Raises:
+        UserError: the data that the options name cannot be read.
+    """
+    changes: dict[str, Any] = dict(options)
+    if "dataset" in options:  # the resize stays that of the training
+        dataset = compose([f"dataset={options['dataset']}"])["dataset"]
+        changes["dataset"] = {**dataset, "resize": resize_of(trained.config)}
+    config = trained.config.updated(changes, check=False)
+    arguments, folder = config.dataset.arguments(), trained.folder
+    is_own = "dataset" not in options and config.dataset.is_ours and arguments["format"] != "leaves"
+    if is_own and arguments["root"] and folder is not None and folder.splits.is_dir():
+        # The tables of the run count: those at their source may have changed since.
+        images = expand_path("dataset.root", arguments["root"]).absolute() / arguments.get("images", "images")
+        changes = {"dataset.format": "csv", "dataset.root": str(folder.splits), "dataset.images": str(images)}
+        config = config.updated(changes, check=False)
+    try:
+        return _test_images(config)
+    except UserError as error:
+        if options:
+            raise
+        shape, generator = (MOST, 3, config.image_size, config.image_size), torch.Generator().manual_seed(0)
+        why = error.messages[0].rstrip(".")
+        return torch.randn(shape, generator=generator), f"{MOST} images of noise, as no test images were found ({why})"
+
+
+def _test_images(config: RunConfig) -> tuple[Tensor, str]:
+    data, name = build_data(config), config.dataset.name
+    if not isinstance(data, ImageDataModule):
+        data.setup("test")
+        images = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0][:MOST]
+        return images, f"{len(images)} test images of {name}"
+    splits = data.splits
+    table, kind = (splits.val, "validation") if splits.test is None else (splits.test, "test")
+    paths = [path for path in splits.paths(table) if path.is_file()]
+    if not paths:
+        raise UserError(f"dataset.images: none of the {len(table)} {kind} images is below {splits.image_root}.")
+    count = min(MOST, len(paths))
+    paths = [paths[number * len(paths) // count] for number in range(count)]
+    decoded = [pixels for _, pixels in decode_for_test(paths, resize_of(config), config.image_size)]
+    readable = [pixels for pixels in decoded if isinstance(pixels, Tensor)]
+    if not readable:
+        raise UserError(f"{paths[0]}: {decoded[0]}.")
+    return normalize(torch.stack(readable)), f"{len(readable)} of the {len(table)} {kind} images of {name}"
+
+
+def resize_of(config: RunConfig) -> int:
+    """Side of the square that test images are resized to before the crop, pixels."""
+    return config.dataset.arguments().get("resize") or int(config.image_size / 0.875)
+
+
+def preprocessing(trained: Trained) -> dict[str, Any]:
+    """How an image becomes the model's input, and what its output means, as JSON values."""
+    side, size, classes = resize_of(trained.config), trained.config.image_size, len(trained.class_names)
+    return {
+        "input": {"name": "images", "shape": ["batch", 3, size, size], "type": "float32"},
+        "output": {"name": "logits", "shape": ["batch", classes], "type": "float32"},
+        "resize": side,
+        "interpolation": "bicubic",
+        "crop": size,
+        "crop_start": round((side - size) / 2),
+        "mean": list(IMAGENET_MEAN),
+        "std": list(IMAGENET_STD),
+        "steps": [
+            "apply the EXIF rotation, lay transparency over white, convert to RGB with 8 bits per channel",
+            f"resize to {side} x {side} pixels, bicubic and antialiased, without keeping the aspect ratio",
+            f"crop the {size} x {size} pixels in the center, from row and column crop_start",
+            "divide by 255, subtract mean, divide by std; channels first",
+        ],
+        "class_names": trained.class_names,
+        "weights_sha256": weights_digest(trained.state_dict),
+    }
