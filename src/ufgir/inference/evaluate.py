@@ -166,7 +166,8 @@ def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: Imag
     module = LitClassifier(model, num_classes=data.num_classes)
     reset_peak_memory()  # another keep rate may have been tested before
     with quiet_lightning(), oom_as_failure():
-        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, [], [collector])
+        untrained = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, untrained, [collector])
     numbers |= {f"{role}_f1": round(100 * collector.f1.compute().item(), 4)}
     numbers |= {f"{role}_ece": round(100 * collector.ece.compute().item(), 4)}
     numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
