@@ -45,7 +45,7 @@ clean:  ## remove .venv, .venv-oldest and caches; runs and data stay
 	rm -rf .venv .venv-oldest build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
-EXTRAS := dev,launchers,dashboards,export
+EXTRAS := dev,launchers,search,dashboards,export
 $(OLDEST): override EXTRAS := dev
 # The oldest versions have wheels for the oldest Python only.
 $(OLDEST): override CONSTRAINTS := tests/oldest.txt

@@ -126,3 +126,58 @@ FAMILIES: dict[str, tuple[str, Callable[[dict], dict]]] = {
     "dinov2_s_reg": ("vit_small_patch14_reg4_dinov2", dinov2),
     "vit_b_clip": ("vit_base_patch16_clip_224", clip),
 }
+
+
+def transformers_vit(entries: dict, prefix: str = "vit.") -> dict:
+    """As a ViT of Hugging Face Transformers, with its classifier."""
+    given = {
+        f"{prefix}{key}": value
+        for key, value in _transformers(body_of(entries), "layernorm_before", "layernorm_after").items()
+    }
+    given |= {f"classifier.{part}": entries[f"head.{part}"] for part in ("weight", "bias")}
+    return given | {f"{prefix}pooler.dense.weight": torch.zeros(48, 48)}
+
+
+def transformers_dinov2(entries: dict) -> dict:
+    """As a DINOv2 of Hugging Face Transformers: position embedding and class token as in the official files."""
+    official = dinov2(entries) if "reg_token" in entries else with_mask(entries)
+    return _transformers(official, "norm1", "norm2")
+
+
+def with_mask(entries: dict) -> dict:
+    """As the official DINOv2 files without registers."""
+    return body_of(entries) | {"mask_token": torch.zeros(1, 48)}
+
+
+def _transformers(entries: dict, norm1: str, norm2: str) -> dict:
+    names = {
+        r"^patch_embed\.proj": "embeddings.patch_embeddings.projection",
+        r"^pos_embed": "embeddings.position_embeddings",
+        r"^(cls_token|mask_token|register_tokens)": r"embeddings.\1", r"^norm\.": "layernorm.",
+        r"^blocks\.": "encoder.layer.", r"attn\.proj": "attention.output.dense",
+        r"\.norm1": f".{norm1}", r"\.norm2": f".{norm2}", r"ls(\d)\.gamma": r"layer_scale\1.lambda1",
+    }  # fmt: skip
+    if norm1 != "norm1":
+        names |= {r"mlp\.fc1": "intermediate.dense", r"mlp\.fc2": "output.dense"}
+    given = {}
+    for key, value in entries.items():
+        for ours, theirs in names.items():
+            key = re.sub(ours, theirs, key)
+        if "attn.qkv" in key:
+            for kind, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                given[key.replace("attn.qkv", f"attention.attention.{kind}")] = part.clone()
+        else:
+            given[key] = value
+    return given
+
+
+TRANSFORMERS: dict[str, tuple[str, Callable[[dict], dict]]] = {
+    "vit": ("vit_base_patch16_224", transformers_vit),
+    "vit without a prefix": ("vit_base_patch16_224", lambda entries: transformers_vit(entries, "")),
+    "dinov2": ("vit_small_patch14_dinov2", transformers_dinov2),
+    "dinov2 registers": ("vit_small_patch14_reg4_dinov2", transformers_dinov2),
+    "dinov2 official": (
+        "vit_small_patch14_dinov2",
+        with_mask,
+    ),
+}

@@ -19,7 +19,6 @@ something open. Nothing in the file is executed. Test the result: python -m ufgi
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, create_model

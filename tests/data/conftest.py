@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-NODE = {"name": "csv", "format": "csv", "root": None, "images": "images"}
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
@@ -31,7 +29,7 @@ def picture():
 
 
 @pytest.fixture
-def csv_set(tmp_path, picture):
+def csv_set(tmp_path, picture) -> Path:
     """A sound data set of 3 classes: 2 training, 1 validation and 1 test image of each. Returns its root."""
     root, number = tmp_path / "set", 0
     rows = {"train": [], "val": [], "test": []}
@@ -45,9 +43,3 @@ def csv_set(tmp_path, picture):
     for split, part in rows.items():
         pd.DataFrame(part, columns=["class_id", "dir"]).to_csv(root / f"{split}.csv", index=False)
     return root
-
-
-@pytest.fixture
-def node():
-    """The node `dataset` of the configuration, with changes."""
-    return lambda root, **changes: {**NODE, "root": None if root is None else str(root), **changes}

@@ -1,32 +1,35 @@
-"""What the loaders yield depends on seed, epoch and tables only."""
+"""What the loaders yield depends on tables, seed and epoch only; the module works under anybody's Trainer."""
 
-import pickle
-from types import SimpleNamespace
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
-import lightning
+import lightning as L
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from ufgir.data import cache as caches
-from ufgir.data import load_source
-from ufgir.data.datamodule import UFGIRData
-from ufgir.data.sampler import EpochSampler
-from ufgir.data.transforms import normalised
-from ufgir.errors import UfgirWarning, UserError
+from ufgir.data import ImageDataModule, images
+from ufgir.data.datamodule import EpochSampler
+from ufgir.data.transforms import EvalTransform, mix_batches, normalize
+from ufgir.errors import UserError
 
-PAPER = {"name": "paper", "random_crop": True, "hflip": 0.5}
+TRAINER = dict(accelerator="cpu", devices=1, max_epochs=2, logger=False, enable_checkpointing=False,
+               enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),  # Lightning's, on a new torch
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # meant so for few images
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
+]
 
 
 @pytest.fixture
-def source(csv_set, node):
-    return load_source(node(csv_set), protocol="test", seed=1)
-
-
-@pytest.fixture
-def data(source):
+def data(csv_set):
     def make(**changes):
-        settings = {"image_size": 12, "resize": 16, "augment": PAPER, "batch_size": 4, "num_workers": 0, "seed": 1}
-        return UFGIRData(source, **settings | changes, progress=False)
+        settings = {"image_size": 12, "resize": 16, "batch_size": 4, "num_workers": 0, "progress": False}
+        return ImageDataModule(str(csv_set), **settings | changes)
 
     return make
 
@@ -34,27 +37,59 @@ def data(source):
 def epoch_of(loader, epoch=0):
     """All batches of an epoch together: images (n, 3, S, S) and class ids (n,)."""
     loader.sampler.set_epoch(epoch)
-    images, labels = zip(*loader, strict=True)
-    return torch.cat(images), torch.cat(labels)
+    batches, labels = zip(*loader, strict=True)
+    return torch.cat(batches), torch.cat(labels)
 
 
 def same(one, other):
     return all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
 
 
-def test_training_drops_the_last_batch_and_testing_does_not(data, source):
-    images, labels = epoch_of(data().train_dataloader())
-    assert images.shape == (8, 3, 12, 12) and images.dtype == torch.uint8 and labels.dtype == torch.int64
-    images, labels = epoch_of(data(batch_size=2).test_dataloader())
-    assert images.shape == (3, 3, 12, 12)
-    assert labels.tolist() == source.test["class_id"].tolist()
+class Model(L.LightningModule):
+    """Notes what it gets."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen, self.targets = torch.nn.Linear(3 * 12 * 12, 3), {}, []
+
+    def forward(self, batch):
+        return self.layer(batch.flatten(1))
+
+    def training_step(self, batch, index):
+        self.seen.setdefault(self.current_epoch, []).append(batch[0])
+        self.targets.append(batch[1])
+        return torch.nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val/loss", torch.nn.functional.cross_entropy(self(batch[0]), batch[1]))
+        self.log("images", len(batch[0]), reduce_fx="sum")
+
+    test_step = validation_step
+
+    def predict_step(self, batch, index):
+        return self(batch[0]).argmax(1), batch[1]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-@pytest.mark.parametrize("changes", [{"cache": "ram"}, {"cache": "disk"}, {"num_workers": 2},
+def test_training_drops_the_last_batch_and_testing_does_not(data):
+    batch, labels = epoch_of(data().train_dataloader())
+    assert batch.shape == (8, 3, 12, 12) and batch.dtype == torch.uint8 and labels.dtype == torch.int64
+    module = data(batch_size=2)
+    batch, labels = epoch_of(module.test_dataloader())
+    assert batch.shape == (3, 3, 12, 12)
+    assert labels.tolist() == module.splits.test["class_id"].tolist()
+    assert module.val_dataloader() == data(protocol="val").test_dataloader() == []
+    assert (module.num_classes, module.class_names) == (3, ["0_oak", "1_oak", "2_oak"])
+
+
+@pytest.mark.parametrize("changes", [{"cache": "ram"}, {"cache": "disk"}, {"num_workers": 2}, {"batch_size": 8},
                                      {"cache": "ram", "num_workers": 2}, {"cache": "disk", "num_workers": 1}])
-def test_cache_and_workers_change_no_bit(data, changes):
+def test_cache_workers_and_batch_size_change_no_bit(data, changes):
     plain, other = data().train_dataloader(), data(**changes).train_dataloader()
     for epoch in (0, 1):
+        torch.manual_seed(epoch)  # the global generator decides nothing
         assert same(epoch_of(plain, epoch), epoch_of(other, epoch))
     assert same(epoch_of(data().test_dataloader()), epoch_of(data(**changes).test_dataloader()))
 
@@ -65,47 +100,116 @@ def test_epochs_and_seeds_differ_and_a_later_epoch_needs_no_earlier_one(data):
     assert not same(first, second)
     assert same(second, epoch_of(data().train_dataloader(), 1))
     assert not same(first, epoch_of(data(seed=2).train_dataloader(), 0))
+    assert same(epoch_of(data().test_dataloader(), 0), epoch_of(data(seed=2).test_dataloader(), 3))
 
 
-def test_nothing_is_drawn_in_testing(data):
-    plain = epoch_of(data(augment={"random_crop": False, "hflip": 0.0}).test_dataloader())
-    assert same(plain, epoch_of(data().test_dataloader(), 3))
+def test_transforms_leave_the_global_generator_and_the_cache_alone(data):
+    def erase(pixels):  # in place, as foreign transforms may
+        torch.rand(5)
+        return pixels.zero_()[:, :12, :12]
+
+    dataset = data(cache="ram", train_transforms=[erase]).train_dataloader().dataset
+    before, state = dataset.store[0].clone(), torch.get_rng_state()
+    assert dataset[0, 0][0].max() == 0
+    assert torch.equal(dataset.store[0], before) and torch.equal(torch.get_rng_state(), state)
+    assert same(dataset[0][0], dataset[0, 0][0])  # a plain row, as other samplers give it
 
 
-def test_batch_size_does_not_change_an_image(data):
-    small = epoch_of(data(batch_size=1).train_dataloader())
-    large = epoch_of(data(batch_size=9).train_dataloader())
-    assert same(small, large)
+def test_without_augmentation_training_images_are_cut_as_in_testing(data):
+    module = data(train_transforms=[v2.CenterCrop(12)], batch_size=9)
+    dataset = module.train_dataloader().dataset
+    expected = EvalTransform(16, 12)(images.load_image(module.splits.paths(module.splits.train)[5]))
+    assert torch.equal(normalize(dataset[3, 5][0]), expected)
 
 
-def test_without_augmentation_training_images_are_cut_as_in_testing(data, source):
-    images, _ = epoch_of(data(augment={"random_crop": False, "hflip": 0.0}, batch_size=9).train_dataloader(), 0)
-    again, _ = epoch_of(data(augment={"random_crop": False, "hflip": 0.0}, batch_size=9).train_dataloader(), 5)
-    assert sorted(images.flatten(1).sum(1).tolist()) == sorted(again.flatten(1).sum(1).tolist())
+def test_transforms_that_do_not_fit_are_refused_before_training(data):
+    for wrong in (v2.CenterCrop(10), v2.ToDtype(torch.float32)):
+        with pytest.raises(UserError, match=r"augment.train gives .* \(3, 12, 12\)"):
+            data(train_transforms=[v2.CenterCrop(12), wrong]).train_dataloader()
 
 
-@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")  # Lightning's, under a new torch
-@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")  # meant so: images are cached
-def test_lightning_sets_the_epoch(data):
-    class Counter(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), {}
+def test_fit_validate_test_and_predict_under_a_plain_trainer(data, csv_set):
+    module, model, trainer = data(protocol="holdout", cache="ram"), Model(), L.Trainer(**TRAINER)
+    trainer.fit(model, datamodule=module)
+    loader = data(protocol="holdout").train_dataloader()
+    for epoch in (0, 1):  # Lightning sets the epoch and normalizes on the device
+        assert torch.equal(torch.cat(model.seen[epoch]), normalize(epoch_of(loader, epoch)[0]))
+    assert trainer.callback_metrics["val/loss"] > 0
+    assert trainer.validate(model, datamodule=module, verbose=False)[0]["images"] == 3
+    assert trainer.test(model, datamodule=module, verbose=False)[0]["images"] == 3
+    (classes, rows), = trainer.predict(model, datamodule=module)
+    assert rows.tolist() == [0, 1, 2] and module.predict_paths[2].name == "test_0.png"
+    named = data(predict_images=str(csv_set / "images" / "1_oak"))
+    assert len(trainer.predict(Model(), datamodule=named)[0][0]) == len(named.predict_paths) == 4
+    trainer = L.Trainer(**TRAINER, overfit_batches=1, limit_val_batches=0)
+    with pytest.warns(UserWarning, match="overfit"):  # Lightning then takes a sampler of its own
+        trainer.fit(Model(), datamodule=data(protocol="val"))
 
-        def training_step(self, batch, index):
-            self.seen.setdefault(self.current_epoch, []).append(batch[0])
-            return self.weight.sum()
 
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), lr=0.1)
+def test_protocol_without_validation_trains(data):
+    trainer = L.Trainer(**TRAINER)
+    trainer.fit(Model(), datamodule=data())
+    assert trainer.global_step == 4 and "val/loss" not in trainer.callback_metrics
 
-    module, module_data = Counter(), data(cache="ram")
-    trainer = lightning.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
-                                enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-                                log_every_n_steps=1)
-    trainer.fit(module, datamodule=module_data)
-    for epoch in (0, 1):
-        assert torch.equal(torch.cat(module.seen[epoch]), normalised(epoch_of(data().train_dataloader(), epoch)[0]))
+
+def test_batch_transform_acts_on_training_batches_only(data):
+    model, trainer = Model(), L.Trainer(**TRAINER)
+    trainer.fit(model, datamodule=data(protocol="val", batch_transform=mix_batches(3)))
+    assert model.targets[0].shape == (4, 3) and trainer.callback_metrics["val/loss"] > 0
+
+
+def test_arguments_are_kept_as_plain_values(data, csv_set, tmp_path):
+    module = data(train_transforms=[v2.CenterCrop(12)], predict_images=csv_set)
+    assert "train_transforms" not in module.hparams and module.hparams["predict_images"] == [str(csv_set)]
+    trainer = L.Trainer(**TRAINER)
+    trainer.fit(Model(), datamodule=module)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)["datamodule_hyper_parameters"]
+    assert saved["root"] == str(csv_set) and saved["protocol"] == "test"
+    again = ImageDataModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert again.splits.digest == module.splits.digest
+
+
+def test_lightning_cli_builds_it(csv_set, monkeypatch):
+    pytest.importorskip("jsonargparse")
+    from lightning.pytorch.cli import LightningCLI
+
+    crop = '[{"class_path": "torchvision.transforms.v2.CenterCrop", "init_args": {"size": 12}}]'
+    arguments = ["--data.root", str(csv_set), "--data.image_size=12", "--data.train_transforms", crop,
+                 "--seed_everything=1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of Lightning
+    cli = LightningCLI(Model, ImageDataModule, run=False, save_config_callback=None, trainer_defaults=TRAINER)
+    assert cli.datamodule.num_classes == 3 and len(cli.datamodule.train_transforms) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_see_the_batches_of_one(csv_set, tmp_path):
+    """DDP on the CPU: together the global batches, each with all validation images."""
+    script = tmp_path / "train.py"
+    script.write_text(f"""
+import sys, torch, lightning as L
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_datamodule import Model, TRAINER
+from ufgir.data import ImageDataModule
+if __name__ == "__main__":
+    data = ImageDataModule({str(csv_set)!r}, image_size=12, resize=16, batch_size=4, num_workers=0, protocol="val",
+                           cache="disk")
+    model, devices = Model(), int(sys.argv[1])
+    trainer = L.Trainer(**{{**TRAINER, "devices": devices, "strategy": "ddp" if devices > 1 else "auto"}})
+    trainer.fit(model, datamodule=data)
+    seen = trainer.strategy.all_gather(torch.stack([torch.cat(model.seen[epoch]) for epoch in (0, 1)]))
+    images = trainer.callback_metrics["images"]
+    if trainer.is_global_zero:
+        torch.save((seen.reshape(-1, 3, 12, 12), images), f"{tmp_path}/{{devices}}.pt")
+""")
+    results = []
+    for devices in (1, 2):
+        subprocess.run([sys.executable, str(script), str(devices)], check=True, env=dict(os.environ), timeout=100)
+        batch, count = torch.load(tmp_path / f"{devices}.pt", weights_only=True)
+        assert count == 3
+        results.append(sorted(batch.flatten(1).tolist()))
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("length", [12, 13, 15])
@@ -114,78 +218,78 @@ def test_processes_share_out_the_global_batches(length):
         sampler = EpochSampler(length, seed=3, shuffle=True, **part)
         sampler.set_epoch(7)
         assert len(list(sampler)) == len(sampler)
-        return [index for epoch, index in sampler]
+        return [row for epoch, row in sampler if epoch == 7]
 
-    alone, pair = order(), [order(rank=rank, world_size=2) for rank in (0, 1)]
-    batch = 3  # of each process; a global batch is 6 images
-    assert len(pair[0]) // batch == len(pair[1]) // batch == length // (2 * batch)
-    for start in range(0, length // 6 * 6, 6):
-        mine = [set(part[start // 2 : start // 2 + batch]) for part in pair]
+    alone, pair = order(), [order(rank=rank, num_replicas=2) for rank in (0, 1)]
+    assert sorted(alone) == list(range(length)) != alone
+    assert len(pair[0]) == len(pair[1]) == length // 2
+    for start in range(0, length // 6 * 6, 6):  # a global batch of 6 images
+        mine = [set(part[start // 2 : start // 2 + 3]) for part in pair]
         assert mine[0] | mine[1] == set(alone[start : start + 6])
 
 
-def test_order_is_shuffled_anew_each_epoch_and_complete():
-    sampler = EpochSampler(50, seed=1, shuffle=True)
-    first = [index for _, index in sampler]
-    sampler.set_epoch(1)
-    assert {epoch for epoch, _ in sampler} == {1}
-    second = [index for _, index in sampler]
-    assert sorted(first) == sorted(second) == list(range(50)) != first != second
+def test_order_is_the_published_one():
+    sampler = EpochSampler(8, seed=1, shuffle=True)
+    sampler.set_epoch(3)
+    assert list(sampler) == [(3, row) for row in [6, 0, 2, 1, 5, 3, 7, 4]]
 
 
-def test_disk_cache_is_found_again_until_an_image_changes(data, source, picture, monkeypatch):
-    data(cache="disk").prepare_data()
-
-    def refuse(*_):
-        raise AssertionError("decoded again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(caches, "resized_pixels", refuse)
-        before = epoch_of(data(cache="disk").test_dataloader())
-    picture(source.paths(source.test)[1], number=99, size=(30, 30))
-    after = epoch_of(data(cache="disk").test_dataloader())
-    assert not same(before, after)
-    assert same(after, epoch_of(data().test_dataloader()))
+def test_wrong_arguments_are_reported_together(data):
+    with pytest.raises(UserError) as caught:
+        data(resize=8, batch_size=0, cache="rma", num_workers=-1)
+    resize, batch, workers, cache = caught.value.messages
+    assert "dataset.resize=8" in resize and "image_size=12" in resize and "batch_size=0" in batch
+    assert "dataset.num_workers=-1" in workers and "dataset.cache=rma" in cache and "'ram'" in cache
+    with pytest.raises(UserError, match="batch_size=10 is more than the 9 training images"):
+        data(batch_size=10).setup("fit")
 
 
-def test_disk_cache_knows_the_size_of_its_images(data):
-    epoch_of(data(cache="disk", resize=20).test_dataloader())
-    assert same(epoch_of(data(cache="disk").test_dataloader()), epoch_of(data().test_dataloader()))
-
-
-def test_disk_cache_is_handed_to_workers_by_name(data):
-    dataset = data(cache="disk").train_dataloader().dataset
-    expected = dataset[0, 2]
-    assert torch.equal(pickle.loads(pickle.dumps(dataset))[0, 2][0], expected[0])
-    assert len(pickle.dumps(dataset.store)) < 1000 < dataset.store.pixels.nbytes
-
-
-def test_disk_cache_leaves_only_whole_files(data, source, cache):
-    source.paths(source.train)[-1].write_text("broken")
-    with pytest.raises(Exception, match="cannot identify"):
-        data(cache="disk").train_dataloader()
-    assert list((cache / "images").iterdir()) == []
-    data(cache="disk").test_dataloader()
-    (file,) = (cache / "images").iterdir()
-    assert file.stat().st_size == 3 * 16 * 16 * 3
-
-
-def test_caches_that_do_not_fit_are_refused(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(UserError, match=r"dataset.cache=disk needs 6.75 KiB for 9 images, and 0 bytes are free"):
-        data(cache="disk").train_dataloader()
-    monkeypatch.setattr(caches, "free_memory", lambda: 100)
-    with pytest.raises(UserError, match=r"dataset.cache=ram needs .* use dataset.cache=disk or none"):
-        data(cache="ram").train_dataloader()
-    with pytest.warns(UfgirWarning, match=r"dataset.cache=ram needs .* the test images are decoded as they are needed"):
-        loader = data(cache="ram").test_dataloader()
-    assert all(torch.equal(one[0], other[0]) for one, other in zip(loader, data().test_dataloader(), strict=True))
+def test_leaves_are_known_before_they_are_rendered(tmp_path):
+    render = {"classes": 2, "train": 2, "val": 1, "test": 1, "size": 32, "seed": 3}
+    module = ImageDataModule(tmp_path / "leaves", format="leaves", render=render, progress=False, image_size=12)
+    assert (module.num_classes, len(module.splits.train), len(module.splits.test)) == (2, 6, 2)
+    assert not (tmp_path / "leaves").exists()
+    module.check_images()
+    assert all(path.is_file() for path in module.splits.paths(module.splits.train))
+    again = ImageDataModule(str(module.splits.image_root.parent))
+    assert (again.class_names, again.splits.digest) == (module.class_names, module.splits.digest)
     (tmp_path / "file").touch()
-    monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="dataset.cache=disk cannot write to .* set UFGIR_CACHE to a folder that"):
-        data(cache="disk").train_dataloader()
+    with pytest.raises(UserError, match="dataset.root="):
+        ImageDataModule(tmp_path / "file" / "x", format="leaves", render=render, progress=False).check_images()
 
 
-def test_too_small_a_resize_is_refused(data):
-    with pytest.raises(UserError, match="dataset.resize=8 is smaller than image_size=12"):
-        data(resize=8)
+def test_sound_images_are_checked_once_until_a_file_changes(data, monkeypatch, cache):
+    decoded = []
+    load = images.load_image
+    monkeypatch.setattr(images, "load_image", lambda path: decoded.append(path) or load(path))
+    data().check_images()
+    data().check_images()
+    assert len(decoded) == 12
+    module = data()
+    os.utime(module.splits.paths(module.splits.test)[0], (1, 1))
+    module.check_images()
+    assert len(decoded) == 24
+    shutil.rmtree(cache)
+    cache.touch()  # a cache folder that cannot be written is no error
+    data().check_images()
+
+
+def test_missing_and_damaged_images_are_listed(data, picture):
+    module = data()
+    files = module.splits.paths(module.splits.train)
+    files[0].unlink()
+    files[1].write_text("no image at all")
+    whole = picture(files[2], size=(200, 200)).read_bytes()
+    files[2].write_bytes(whole[: len(whole) // 2])
+    files[3].write_bytes(b"")
+    for _ in range(2):  # an error is not remembered
+        with pytest.raises(UserError) as caught:
+            module.check_images()
+        missing, broken = caught.value.messages
+        assert "1 of 12 images are missing" in missing and "0_oak/train_0.png" in missing
+        assert "3 of 12 images" in broken and "0_oak/train_1.png (not an image)" in broken and "truncated" in broken
+    shutil.rmtree(module.splits.image_root / "2_oak")
+    (module.splits.image_root / "0_oak" / "test_0.png").unlink()
+    with pytest.raises(UserError) as caught:
+        data(protocol="val").check_images()
+    assert "4 of 9 images are missing" in caught.value.messages[0]  # only those of the protocol count

@@ -1,10 +1,15 @@
-"""Any image file becomes 8-bit RGB."""
+"""Any image file becomes 8-bit RGB; images are found and decoded in order."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from ufgir.data.images import load_image
+from ufgir.data.images import find_images, load_image
+from ufgir.data.transforms import EvalTransform, decode_for_test, normalize
+from ufgir.errors import UserError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -94,3 +99,48 @@ def test_cmyk(saved):
 def test_first_frame_of_an_animation(saved):
     frames = [Image.new("RGB", (2, 2), colour) for colour in (RED, BLUE)]
     assert saved(frames[0], "film.gif", save_all=True, append_images=frames[1:])[0, 0].tolist() == list(RED)
+
+
+def test_images_are_found_in_files_folders_and_patterns(tmp_path, picture, monkeypatch):
+    for name in ("b/leaf10.png", "b/leaf2.PNG", "b/.hidden.png", ".cache/x.png", "a.jpg", "b/deep/1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "b" / "notes.txt").touch()
+    (tmp_path / "b" / "deep" / "loop").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert find_images(".").paths == [Path(name) for name in
+                                      ("a.jpg", "b/leaf2.PNG", "b/leaf10.png", "b/deep/1.png")]
+    assert find_images(["b/*.png", "b/leaf10.png", "a.jpg"]).paths == [Path("b/leaf10.png"), Path("a.jpg")]
+    (tmp_path / "b" / "deep" / "loop").unlink()
+    assert [path.name for path in find_images("**/*.png").paths] == ["1.png", "leaf10.png"]
+    assert find_images(str(tmp_path / "a.jpg")).paths == [tmp_path / "a.jpg"]
+
+
+def test_values_without_images_are_reported_together(tmp_path, picture, monkeypatch):
+    picture(tmp_path / "leaf.png")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        find_images(["laef.png", "empty", "*.jpg", ""])
+    close, empty, pattern, nothing = caught.value.messages
+    assert "images=laef.png" in close and "Did you mean 'leaf.png'?" in close
+    assert "images=empty" in empty and "images=*.jpg" in pattern and "images=:" in nothing
+    with pytest.raises(UserError, match="images= is missing"):
+        find_images([])
+
+
+def test_images_are_decoded_in_order_with_bounded_memory(tmp_path, picture):
+    paths = [picture(tmp_path / f"{number}.png", number) for number in range(30)]
+    paths[7].write_text("broken")
+    asked = []
+
+    def names():
+        for path in paths:
+            asked.append(path)
+            yield path
+
+    results = decode_for_test(names(), 16, 12, ahead=4)
+    for count, (path, pixels) in enumerate(results, start=1):
+        assert path == paths[count - 1] and len(asked) <= count + 4
+        assert pixels == "not an image" if path == paths[7] else torch.equal(
+            normalize(pixels), EvalTransform(16, 12)(load_image(path)))
+    assert count == 30

@@ -13,11 +13,11 @@ import ufgir
 from models.closed_form import tokens_after_block
 from ufgir.errors import UfgirWarning
 from ufgir.models import ReducedViT
-from ufgir.reducers import reducer_names
+from ufgir.reducers import REDUCERS
 
 DEPTH, PATCH = 5, 4
 SIZES = {"depth": DEPTH, "patch_size": PATCH, "embed_dim": 16}
-REDUCERS = ("none", *reducer_names())
+NAMES = ("none", *REDUCERS)
 QUICK = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -76,7 +76,7 @@ def cases(draw) -> Case:
     layers = tuple(sorted(draw(st.sets(st.integers(0, DEPTH - 1), min_size=1, max_size=3))))
     rates = draw(st.one_of(RATES.map(lambda rate: (rate,) * len(layers)), st.tuples(*[RATES] * len(layers))))
     return Case(
-        reducer=draw(st.sampled_from(REDUCERS)),
+        reducer=draw(st.sampled_from(NAMES)),
         rates=rates,
         layers=layers,
         side=draw(st.sampled_from([1, 2, 3, 5, 7])),
@@ -160,7 +160,7 @@ def test_autocast_is_finite(dtype, case):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("reducer", REDUCERS)
+@pytest.mark.parametrize("reducer", NAMES)
 @settings(QUICK, max_examples=4)
 @given(cases())
 def test_a_model_in_half_precision_can_be_trained(reducer, case):

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 import ufgir
-from layouts import FAMILIES, LAYOUTS, SMALL, WORDS, body_of, donor, google
-from ufgir.config import compose_run
+from layouts import FAMILIES, LAYOUTS, SMALL, TRANSFORMERS, WORDS, body_of, donor, google
 from ufgir.errors import UserError
+from ufgir.models.weights import load_weights
 
 
 class Hostile:
@@ -91,7 +91,7 @@ def test_what_is_missing_left_over_or_of_another_shape_is_named(tmp_path):
     assert str(caught.value) == (
         f"backbone.checkpoint={tmp_path}/odd.pth does not fit deit_tiny_patch16_224.fb_in1k: it lacks "
         "blocks.1.mlp.fc2.bias; the model has no dist_token; it has norm.weight (50,) instead of (48,). "
-        "Give a file with weights of this backbone, or choose the backbone that they are of."
+        "Give a file with weights of this backbone, or choose the backbone of this file."
     )
 
 
@@ -129,7 +129,7 @@ def test_a_file_without_weights(content, reason, tmp_path):
     with pytest.raises(UserError) as caught:
         load(tmp_path / "none.pth", "deit_t")
     assert str(caught.value) == (
-        f"backbone.checkpoint={tmp_path}/none.pth cannot be had ({reason}). Start from random weights with "
+        f"backbone.checkpoint={tmp_path}/none.pth cannot be read ({reason}). Start from random weights with "
         "backbone.pretrained=false, or give another file."
     )
 
@@ -137,7 +137,7 @@ def test_a_file_without_weights(content, reason, tmp_path):
 def test_what_is_no_file_of_weights(tmp_path):
     for name in ("broken.pth", "broken.npz", "broken.safetensors"):
         (tmp_path / name).write_text("not weights")
-        with pytest.raises(UserError, match=rf"{name} cannot be had \(\w+"):
+        with pytest.raises(UserError, match=rf"{name} cannot be read \(\w+"):
             load(tmp_path / name, "deit_t")
 
 
@@ -148,19 +148,23 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-MOCO = (
-    "backbone=vit_b_mocov3: timm has no weights of MoCo v3. Give backbone.checkpoint=FILE with vit-b-300ep.pth.tar "
-    "(linked from CONFIG.md of https://github.com/facebookresearch/moco-v3), or start from random weights with "
-    "backbone.pretrained=false."
-)
-
-
-def test_mocov3_asks_for_its_file(tmp_path):
-    words = ["backbone=vit_b_mocov3", "dataset=csv"]
-    (tmp_path / "vit-b-300ep.pth.tar").touch()
-    assert compose_run(words)[1] == [MOCO]
-    assert compose_run([*words, "backbone.pretrained=false"])[1] == []
-    assert compose_run([*words, f"backbone.checkpoint={tmp_path}/vit-b-300ep.pth.tar"])[1] == []
-    with pytest.raises(UserError) as caught:
+def test_mocov3_asks_for_its_file():
+    with pytest.raises(UserError, match="backbone=vit_b_mocov3: .*vit-b-300ep.pth.tar"):
         ufgir.create_model("vit_b_mocov3", num_classes=5, pretrained=True)
-    assert str(caught.value) == MOCO
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_files_of_transformers_and_of_dinov2_in_the_other_size(name, tmp_path):
+    timm_name, layout = TRANSFORMERS[name]
+    small, large = (28, 56) if "dinov2" in name else (32, 64)
+    entries = donor(timm_name, size=small)
+    torch.save(layout(entries), tmp_path / "weights.bin")
+    vit = timm.create_model(timm_name, num_classes=5, img_size=small, **SMALL)
+    assert load_weights(vit, tmp_path / "weights.bin", timm_name) == len(body_of(entries))
+    for key, value in body_of(entries).items():
+        torch.testing.assert_close(vit.state_dict()[key], value, rtol=0, atol=0)
+    vit = timm.create_model(timm_name, num_classes=1000, img_size=large, **SMALL)
+    classifier = 2 * any(key.startswith("classifier") for key in layout(entries))
+    assert load_weights(vit, tmp_path / "weights.bin", timm_name) == len(body_of(entries)) + classifier
+    assert vit.pos_embed.shape[1] == entries["pos_embed"].shape[1] + 12, "resampled from 2 x 2 to 4 x 4 patches"
+    assert bool(classifier) == torch.equal(vit.head.weight, entries["head.weight"])

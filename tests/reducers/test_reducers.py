@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
-from ufgir.reducers import find_reducer, reducer_names
-from ufgir.resources import conf_dir
-from ufgir.tokens import Stage, Tokens
+from ufgir.errors import UserError
+from ufgir.reducers import REDUCERS, Reducer, resolve_reducer
+from ufgir.reducers.tokens import Stage, Tokens
+from ufgir.utils import project_dir
 
 # One image: CLS, a register and four patches of width 1. CLS attends to the patches with 0.1, 0.4, 0.2 and 0.3.
 TOKENS = Tokens(torch.tensor([[[7.0], [8.0], [10.0], [20.0], [30.0], [40.0]]]), prefix=2)
@@ -23,12 +25,12 @@ class Attention:
     keys: Tensor | None = None
     values: Tensor | None = None
 
-    def class_row(self) -> Tensor:
+    def cls_attention(self) -> Tensor:
         return self.row
 
 
 def make(name: str, keep_rate: float, patches: int = 4, dim: int = 1, stages: int = 1, **options):
-    return find_reducer(name)(Stage(0, (keep_rate,) * stages, patches, dim), **options).eval()
+    return REDUCERS[name](Stage(0, (keep_rate,) * stages, patches, dim), **options).eval()
 
 
 def values(tokens: Tokens) -> list[float]:
@@ -63,10 +65,10 @@ def test_tome_merges_the_most_similar_pair_into_its_mean():
 
 def test_ats_picks_along_the_cumulative_score():
     ats = make("ats", 0.5)  # K = 3, points 1/6, 1/2 and, by rounding, 5/6
-    kept = ats.choose_queries(TOKENS, Attention(values=torch.ones(1, 1, 6, 1)))
+    kept = ats.select_queries(TOKENS, Attention(values=torch.ones(1, 1, 6, 1)))
     assert kept.index.tolist() == [[0, 1, 2]], "cumulative 0.1 0.5 0.7 1.0"
     norms = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.1, 0.1]).reshape(1, 1, 6, 1)
-    kept = ats.choose_queries(TOKENS, Attention(values=norms))
+    kept = ats.select_queries(TOKENS, Attention(values=norms))
     assert kept.index.tolist() == [[0, 1]], "picked twice, it goes on once"
 
 
@@ -74,10 +76,10 @@ def test_ats_pads_the_images_that_keep_fewer_and_never_picks_padding():
     ats = make("ats", 0.5)
     row = torch.tensor([[[0.0, 0.9, 0.1, 0.4, 0.2, 0.3]], [[0.0, 0.9, 0.0, 0.98, 0.01, 0.01]]])
     two = Tokens(TOKENS.x.expand(2, -1, -1), prefix=2)
-    kept = ats.choose_queries(two, Attention(row, values=torch.ones(2, 1, 6, 1)))
+    kept = ats.select_queries(two, Attention(row, values=torch.ones(2, 1, 6, 1)))
     assert kept.valid.tolist() == [[True, True, True], [True, True, False]]
     masked = Tokens(TOKENS.x, 2, valid=torch.tensor([[True, True, True, False, True, False]]))
-    kept = ats.choose_queries(masked, Attention(values=torch.ones(1, 1, 6, 1)))
+    kept = ats.select_queries(masked, Attention(values=torch.ones(1, 1, 6, 1)))
     assert not {1, 3} & set(kept.index[kept.valid].tolist())
 
 
@@ -112,8 +114,8 @@ def test_dpc_knn_merges_each_cluster_and_leaves_what_was_appended():
 
 
 def test_dpc_knn_keeps_five_clusters_before_the_last_stage():
-    assert [make("dpcknn", 0.1, patches=30, stages=2).keeps(n) for n in (30, 4)] == [5, 4]
-    assert make("dpcknn", 0.1, patches=30).keeps(30) == 3
+    assert [make("dpcknn", 0.1, patches=30, stages=2).num_kept(n) for n in (30, 4)] == [5, 4]
+    assert make("dpcknn", 0.1, patches=30).num_kept(30) == 3
 
 
 def test_sit_mixes_by_a_softmax_over_the_tokens():
@@ -132,13 +134,32 @@ def test_patchmerger_collects_normalised_tokens():
     assert reduced.x[0, 1:].tolist() == [pytest.approx([-0.5, 0.5], abs=1e-4)] * 2
 
 
-@pytest.mark.parametrize("name", reducer_names())
+@pytest.mark.parametrize("name", REDUCERS)
 def test_at_least_one_token_stays(name):
-    assert make(name, 1e-6, dim=8).keeps(4) in (1, 2), "2: one pair of four tokens is left, or one kept and one fused"
+    assert make(name, 1e-6, dim=8).num_kept(4) in (1, 2), (
+        "2: one pair of four tokens is left, or one kept and one fused"
+    )
 
 
-def test_the_config_group_is_the_registry():
-    names = {file.stem for file in (conf_dir() / "reducer").glob("*.yaml")}
-    assert names == {"none", *reducer_names()}
-    for name in reducer_names():
-        assert find_reducer(name).__module__ == f"ufgir.reducers.{name}"
+def test_each_config_file_names_its_class():
+    files = {file.stem: OmegaConf.load(file) for file in (project_dir("conf") / "reducer").glob("*.yaml")}
+    assert set(files) == {"none", *REDUCERS}
+    for name, kind in REDUCERS.items():
+        assert files[name]._target_ == f"ufgir.reducers.{kind.__name__}" and files[name].name == name
+        assert resolve_reducer(files[name])[0] is kind is resolve_reducer(name)[0] is resolve_reducer(kind)[0]
+
+
+def test_options_and_classes_are_checked():
+    options = {"_target_": "ufgir.reducers.DyViT", "name": "dyvit", "keep_rate": 0.5, "ratio_weight": 3.0}
+    assert resolve_reducer(options) == (REDUCERS["dyvit"], {"ratio_weight": 3.0})
+    for given, parts in (
+        ({"name": "dyvit", "ratio": 1}, ("dyvit", "ratio", "ratio_weight")),
+        ({"name": "evti"}, ("evti", "evit")),
+        ({"_target_": "ufgir.reducers.Evit"}, ("ufgir.reducers.Evit",)),
+        ({"_target_": "torch.nn.Linear"}, ("Linear", "Reducer")),
+        ({"_target_": "math.pi"}, ("math.pi", "class")),
+        (Reducer, ("num_kept", "before_block")),
+    ):
+        with pytest.raises((ValueError, UserError)) as caught:
+            resolve_reducer(given)
+        assert all(part in str(caught.value) for part in parts), caught.value

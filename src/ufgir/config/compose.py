@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -90,8 +91,13 @@ class Composer:
     @cache  # noqa: B019  # there is one composer, or one for each command
     def _composed(self, overrides: tuple[str, ...]) -> DictConfig:
         search = [f"hydra.searchpath=[{','.join(self.search)}]"] if self.search else []
-        with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
-            return hydra_compose(self.config_name, [*overrides, *search])
+        running = GlobalHydra.instance().hydra  # of a sweep whose runs are planned
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
+                return hydra_compose(self.config_name, [*overrides, *search])
+        finally:
+            GlobalHydra.instance().hydra = running
 
     @cache  # noqa: B019
     def _assembled(self, choices: tuple[str, ...]) -> DictConfig:

@@ -58,8 +58,8 @@ class RamStore(NoStore):
         super().__init__(paths, side, progress)
         free = free_memory()
         if free is not None and self.size > free:
-            raise UserError(f"dataset.cache=ram needs {self.size / 2**30:.2f} GiB of memory, and {free / 2**30:.2f} GiB "
-                            "are free. Use dataset.cache=disk or none.")
+            raise UserError(f"dataset.cache=ram needs {self.size / 2**30:.2f} GiB of memory, and "
+                            f"{free / 2**30:.2f} GiB are free. Use dataset.cache=disk or none.")
         self.pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
         for row, pixels in zip(self.pixels, self.decoded(), strict=True):
             row.copy_(pixels)
@@ -164,11 +164,12 @@ def free_memory(root: Path = Path("/")) -> int | None:
             if not folder.is_relative_to(top):
                 break
             try:
-                most = (folder / limit).read_text().strip()
-                taken = int((folder / usage).read_text())
-                statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                most, taken = (folder / limit).read_text().strip(), int((folder / usage).read_text())
             except (OSError, ValueError):
                 continue  # a container does not show the groups above its own, nor the top one a limit
             if most != "max":
-                free.append(max(0, int(most) - taken + int(statistics.get(reclaimable, 0))))
+                # Files that were read count as taken, but give way.
+                stat = folder / "memory.stat"
+                counts = dict(line.split() for line in stat.read_text().splitlines()) if stat.exists() else {}
+                free.append(max(0, int(most) - taken + int(counts.get(reclaimable, 0))))
     return min(free, default=None)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -103,9 +104,9 @@ class ImageDataset(Dataset):
             pixels = transform(pixels)
         if pixels.dtype != torch.uint8 or pixels.shape != (3, self.image_size, self.image_size):
             size = self.image_size
-            raise UserError(f"augment.train must give uint8 images of shape (3, {size}, {size}), but its last transform "
-                            f"gives {pixels.dtype} {tuple(pixels.shape)}. Crop or resize to image_size, and leave the "
-                            "normalization out: it is done for you.")
+            raise UserError(f"augment.train gives {pixels.dtype} {tuple(pixels.shape)} instead of torch.uint8 "
+                            f"(3, {size}, {size}). Crop or resize to image_size={size}, and leave out the "
+                            "normalization, which follows later.")
         return pixels
 
 
@@ -262,7 +263,7 @@ class ImageDataModule(lightning.LightningDataModule):
         """Render the leaves and fill the disk cache, in one process of each machine; the others then find them."""
         self.splits.render(self.progress)
         if self.cache == "disk":
-            self.setup("fit")
+            self.setup(self.trainer.state.fn if self.trainer else None)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the caches for `fit`, `validate`, `test` or `predict`.
@@ -318,6 +319,8 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def _eval_loader(self, role: str) -> DataLoader | list:
         if role not in self.splits.roles:
+            # Meant so; Lightning then skips the validation.
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         labels = self.splits.roles[role]["class_id"]
         dataset = ImageDataset(self._store(role), labels, self.image_size, None, self.seed)

@@ -4,7 +4,7 @@ import hashlib
 import posixpath
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class Splits:
         """64 hexadecimal digits of the contents of `roles`: equal on every machine for equal tables."""
         digest = hashlib.sha256()
         for role, table in self.roles.items():
-            digest.update(f"{role}\n{table.to_csv(columns=list(COLUMNS), index=False, lineterminator=chr(10))}".encode())
+            digest.update(f"{role} {table[list(COLUMNS)].values.tolist()}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def paths(self, table: pd.DataFrame) -> list[Path]:
@@ -119,7 +119,7 @@ def load_splits(
         UserError: with all errors of the data set.
     """
     name = name or format
-    errors = list(_argument_errors(format, protocol, fold, folds, val_fraction, test_fraction, train_images))
+    errors = list(_argument_errors(format, protocol, fold, folds, val_fraction, test_fraction, train_images, render))
     how_to_get = _how_to_get(name, format, images, expected)
     folder = Path()
     if root is None:
@@ -191,8 +191,8 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
     sizes = rows["class_id"].value_counts().sort_index()
     errors = []
     if len(single := sizes.index[sizes < 2].tolist()):
-        errors.append(f"protocol=cv needs two images of each class, but there is only one of class {first_ten(single)}. "
-                      "Add images or remove these classes.")
+        errors.append(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
+                      "Add images or remove these classes: no number of folds can train on them.")
     if folds > len(rows):
         errors.append(f"folds={folds} is more than the {len(rows)} images; the largest possible value is {len(rows)}.")
     if errors:
@@ -254,7 +254,7 @@ def _draw(seed: int, path: str) -> bytes:
 
 def _argument_errors(
     format: str, protocol: str, fold: int, folds: int, val_fraction: float, test_fraction: float,
-    train_images: int | None,
+    train_images: int | None, render: Mapping[str, int] | None,
 ) -> Iterator[str]:
     for key, value, choices in (("dataset.format", format, FORMATS), ("protocol", protocol, PROTOCOLS)):
         if value not in choices:
@@ -274,6 +274,12 @@ def _argument_errors(
                    "train on. Their sum must be below 1.")
     if train_images is not None and train_images < 1:
         yield f"dataset.train_images={train_images} must be at least 1, or null for all."
+    known = {each.name: {"classes": 2, "size": 32, "seed": 0}.get(each.name, 1) for each in fields(leaves.LeavesSpec)}
+    for key, value in (render or {}).items():
+        if key not in known:
+            yield f"dataset.render.{key} is not one of {', '.join(known)}.{did_you_mean(key, known)}"
+        elif value < known[key]:
+            yield f"dataset.render.{key}={value} must be at least {known[key]}."
 
 
 def _missing_tables(present: list[str], where: str, protocol: str, how_to_get: str) -> Iterator[str]:

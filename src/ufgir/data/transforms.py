@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from ufgir.data.images import as_rgb, decode, load_image
+from ufgir.errors import UserError
 
 CROP_SHARE = 0.875  # the crop's side as a share of the resized side, as in the paper
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -50,6 +51,8 @@ def mix_batches(num_classes: int, mixup_alpha: float | None = 0.2, cutmix_alpha:
     """
     chosen = [kind(alpha=alpha, num_classes=num_classes)
               for kind, alpha in ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha)) if alpha is not None]
+    if not chosen:
+        raise UserError("augment.batch: mixup_alpha and cutmix_alpha are both null. Use augment.batch=null instead.")
     return v2.RandomChoice(chosen)
 
 

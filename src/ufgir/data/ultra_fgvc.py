@@ -99,8 +99,8 @@ def prepare_release(raw: Path, out: Path, dataset: str | None = None, copy: bool
                                  **{split: len(tables[name][split]) for split in SPLITS}}
         if (target := out / name).exists():
             prepared.existing.append(name)
-            files = {split: target / f"{split}.csv" for split in SPLITS}
-            if not all(file.is_file() and read_table(file).equals(tables[name][split]) for split, file in files.items()):
+            if not all((file := target / f"{split}.csv").is_file() and read_table(file).equals(table)
+                       for split, table in tables[name].items()):
                 errors.append(f"out={out}: {target} exists with other content. Remove it or give another out.")
             elif not (target / "images" / tables[name]["test"]["dir"].iloc[0]).is_file():
                 errors.append(f"out={out}: the images of {target} are not where they were. Remove it and repeat this.")
@@ -193,7 +193,8 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
     rows = {"train": train, "val": val, "train_val": train_val, "test": test}
     tables = {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}
     if not errors:
-        errors = [f"{name} (class ids counted from 0): {error}" for error in table_errors(tables, "train_val", ["test"])]
+        found = table_errors(tables, "train_val", ["test"])
+        errors = [f"{name} (class ids counted from 0): {error}" for error in found]
     if errors:
         raise UserError(*errors)
     return tables

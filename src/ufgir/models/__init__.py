@@ -7,6 +7,6 @@ from ufgir.models.factory import create_model, wrap
 from ufgir.models.vit import BlockOutput, ReducedViT, evaluating
 
 __all__ = [
-    "BlockOutput", "ReducedViT", "backbone_label", "convert_authors_state_dict", "count_macs", "create_model", "describe",
-    "estimate_cost", "evaluating", "named_backbones", "wrap",
+    "BlockOutput", "ReducedViT", "backbone_label", "convert_authors_state_dict", "count_macs", "create_model",
+    "describe", "estimate_cost", "evaluating", "named_backbones", "wrap",
 ]  # fmt: skip

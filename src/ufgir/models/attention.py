@@ -58,7 +58,7 @@ class SelfAttention:
         else:
             out = self.attn.attn_drop(_rows_of(self._weights(), rows)) @ self.values
         out = out.transpose(1, 2).flatten(2)  # (B, K, C)
-        return self.attn.proj_drop(self.attn.proj(self.attn.norm(out) if hasattr(self.attn, "norm") else out))
+        return self.attn.proj_drop(self.attn.proj(self.attn.norm(out)))
 
     def _weights(self) -> Tensor:
         """The attention matrix (B, H, N, N), formed once."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ufgir.errors import UserError
 from ufgir.models.vit import ReducedViT
+from ufgir.models.weights import shape_differences
 
 AUTHORS_REDUCER = re.compile(r"(score_predictor|cluster_layers)\.(?P<stage>\d+)\.")  # their prefix of a stage's
 AUTHORS_HEAD = "ifa_head.0."  # their prefix of both aggregation heads
@@ -37,7 +38,8 @@ def convert_authors_state_dict(state_dict: Mapping[str, Tensor], model: ReducedV
             converted["cache.pos_embed"] = converted["pos_embed"][:, rows:]
             converted["pos_embed"] = converted["pos_embed"][:, :rows]
     converted = {_without_stage(name, model): value for name, value in converted.items()}
-    _require_equal_shapes(converted, model.state_dict())
+    if problems := shape_differences(converted, model.state_dict()):
+        raise UserError(f"The checkpoint does not fit the model: {'; '.join(problems)}.")
     return converted
 
 
@@ -46,15 +48,3 @@ def _without_stage(name: str, model: ReducedViT) -> str:
     match = AUTHORS_REDUCER.match(name)
     layer = "" if match is None else str(dict(enumerate(model.reduction_layers)).get(int(match["stage"])))
     return f"reducers.{layer}.{name[match.end() :]}" if layer in model.reducers else name
-
-
-def _require_equal_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    problems = [f"{name}: missing in the checkpoint." for name in wanted if name not in given]
-    problems += [f"{name}: the model has no such entry." for name in given if name not in wanted]
-    problems += [
-        f"{name}: shape {tuple(given[name].shape)} in the checkpoint, {tuple(wanted[name].shape)} in the model."
-        for name in wanted
-        if name in given and given[name].shape != wanted[name].shape
-    ]
-    if problems:
-        raise UserError("The checkpoint does not fit the model: " + " ".join(problems))

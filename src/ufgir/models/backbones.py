@@ -12,7 +12,6 @@ import torch
 from omegaconf import OmegaConf
 from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
-from torch.overrides import TorchFunctionMode
 
 from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.models.vit import POOLS
@@ -168,7 +167,7 @@ def build_on_meta(name: str, **kwargs) -> VisionTransformer:
         hint = did_you_mean(plain_name, known)
         raise UserError(f"backbone.name={name} is not a model of timm {timm.__version__}.{hint}")
     try:
-        with torch.device("meta"), _LinspaceOnCpu():
+        with torch.device("meta"):
             vit = timm.create_model(name, **kwargs)
     except Exception as error:  # timm raises many kinds for sizes that do not go together
         if kwargs:
@@ -179,16 +178,6 @@ def build_on_meta(name: str, **kwargs) -> VisionTransformer:
     if reason := unsupported(vit):
         raise UserError(f"backbone.name={name} is not supported: {reason}. Choose a plain timm ViT such as deit_s.")
     return vit
-
-
-class _LinspaceOnCpu(TorchFunctionMode):
-    """Older timm reads the rates of stochastic depth out of a `linspace`, and on "meta" a tensor has no values."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        if func is torch.linspace:
-            kwargs["device"] = "cpu"
-        return func(*args, **kwargs)
 
 
 def unsupported(model: torch.nn.Module) -> str | None:

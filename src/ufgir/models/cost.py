@@ -95,7 +95,8 @@ def estimate_cost(
     patches = (img_size // height) * (img_size // width)
     kind, options = resolve_reducer(reducer)
     rates = stage_keep_rates(keep_rate, len(reduction_layers))
-    macs, tokens, head_kind = patches * 3 * height * width * dim, [], resolve_head(head)
+    macs, tokens = patches * 3 * height * width * dim, []
+    head_kind, head_options = resolve_head(head)
     with torch.device("meta"):
         stages = [Stage(s, rates, patches, dim, cached is not None) for s in range(len(rates))] if kind else []
         reducers = {
@@ -104,7 +105,8 @@ def estimate_cost(
             if stage.keep_rate < 1
         }
         groups = len({*reduction_layers, info.depth - 1})
-        classifier = head_kind[0](dim, groups, num_classes, **head_kind[1]) if head_kind[0] else nn.Linear(dim, num_classes)
+        linear = nn.Linear(dim, num_classes)
+        classifier = head_kind(dim, groups, num_classes, **head_options) if head_kind else linear
     for attended, queries, left in _tokens(info.depth, patches, reducers, reduction_layers, cached):
         attended, queries, left = (info.prefix + count for count in (attended, queries, left))
         tokens.append(left)

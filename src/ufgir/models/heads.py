@@ -1,7 +1,7 @@
 """Heads that classify from the class tokens of several blocks instead of the last one alone.
 
-A head is a module class `(dim, groups, num_classes, **options)` that maps (B, C, G) class tokens to (B, classes) logits,
-C = dim, G = groups; with `num_classes=0` it returns features (B, width). Use one of your own by its class or `_target_`.
+A head is a module class `(dim, groups, num_classes, **options)` from (B, C, G) class tokens, C = dim and G = groups, to
+(B, classes) logits, or with `num_classes=0` to features (B, width). Use one of your own by its class or `_target_`.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ class CrossLayerHead(nn.Sequential):
     """
 
     def __init__(self, dim: int, groups: int, num_classes: int, multiplier: int = 2) -> None:
+        if multiplier < 1:
+            raise ValueError(f"multiplier={multiplier}: expected at least 1")
         hidden = multiplier * dim
         super().__init__(
             nn.BatchNorm1d(dim),

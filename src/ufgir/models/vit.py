@@ -35,6 +35,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def stage_keep_rates(keep_rate: float | Sequence[float], stages: int) -> tuple[float, ...]:
     """One keep rate for each of `stages` reduction layers.
 
+    Attributes:
+        keep_rates: one rate for each reduction layer.
+
     Raises:
         ValueError: a rate outside (0, 1], or a list of another length.
     """
@@ -154,6 +157,7 @@ class ReducedViT(VisionTransformer):
         for layer, stage in self._stages(keep_rate).items():
             if stage.keep_rate < 1:
                 self.reducers[layer] = kind(stage, **options)
+        self.keep_rates = stage_keep_rates(keep_rate if kind else 1.0, len(self.reduction_layers))
         self.collected_layers: tuple[int, ...] = ()
         if self._head[0] is not None:
             self.collected_layers = tuple(sorted({*self.reduction_layers, depth - 1}))
@@ -189,9 +193,8 @@ class ReducedViT(VisionTransformer):
             return {}
         rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
         patches, cached = self.patch_embed.num_patches, self.cache is not None
-        return {
-            str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in enumerate(self.reduction_layers)
-        }
+        layers = enumerate(self.reduction_layers)
+        return {str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in layers}
 
     def _make_head(self, num_classes: int) -> nn.Module:
         kind, options = self._head
@@ -239,6 +242,7 @@ class ReducedViT(VisionTransformer):
             reducer.set_stage(stages[layer])
         for layer, stage in created.items():
             self.reducers[layer] = self._like_backbone(kind(stage, **options))
+        self.keep_rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
         self._warn(stacklevel=3)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -253,7 +257,9 @@ class ReducedViT(VisionTransformer):
         """
         if self._head[0] is not None:
             if global_pool not in (None, self.global_pool):
-                raise ValueError(f"global_pool={global_pool!r}: this head reads class tokens and does not pool; omit it.")
+                raise ValueError(
+                    f"global_pool={global_pool!r}: this head reads class tokens and does not pool; omit it."
+                )
             self.num_classes, self.head = num_classes, self._make_head(num_classes)
             return
         allowed = [pool for pool in ("", *POOLS) if self._can_pool(pool)]

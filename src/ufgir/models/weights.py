@@ -7,7 +7,7 @@ Transformers (ViT, DINOv2), and Google's `.npz`.
 import argparse
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import timm
@@ -142,21 +142,25 @@ def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str)
     else:
         loaded += len(classifier)
     given |= classifier
-    problems = list(_differences(given, wanted)) or problem
+    problems = shape_differences(given, wanted) or problem
     if not problems:
         vit.load_state_dict(given)
     return loaded, problems
 
 
-def _differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
-    if missing := [key for key in wanted if key not in given]:
-        yield f"it lacks {_some(missing)}"
-    if left_over := [key for key in given if key not in wanted]:
-        yield f"the model has no {_some(left_over)}"
-    others = [key for key in wanted if key in given and given[key].shape != wanted[key].shape]
-    if others:
-        shapes = [f"{key} {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}" for key in others]
-        yield f"it has {_some(shapes)}"
+def shape_differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What `given` lacks, what it has beside `wanted`, and what is of another shape; a phrase for each kind."""
+    common = [key for key in wanted if key in given]
+    kinds = {
+        "it lacks ": [key for key in wanted if key not in given],
+        "the model has no ": [key for key in given if key not in wanted],
+        "it has ": [
+            f"{key} {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
+            for key in common
+            if given[key].shape != wanted[key].shape
+        ],
+    }
+    return [phrase + _some(names) for phrase, names in kinds.items() if names]
 
 
 def _some(names: list[str]) -> str:

@@ -41,9 +41,7 @@ def resolve_reducer(reducer: str | Mapping | type[Reducer]) -> tuple[type[Reduce
         ValueError: an unknown name or option.
         UserError: a class that cannot be imported or is no reducer.
     """
-    kind, options = resolve_part(
-        "reducer", reducer, {"none": None, **REDUCERS}, positional=1, ignored=("keep_rate",)
-    )
+    kind, options = resolve_part("reducer", reducer, {"none": None, **REDUCERS}, positional=1, ignored=("keep_rate",))
     if kind is None:
         return kind, options
     if not issubclass(kind, Reducer):

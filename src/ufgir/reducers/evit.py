@@ -3,8 +3,8 @@
 import torch
 
 from ufgir.reducers.base import BlockAttention, cls_scores
-from ufgir.reducers.topk import TopK
 from ufgir.reducers.tokens import KeepAndFuse, Tokens
+from ufgir.reducers.topk import TopK
 
 
 class EViT(TopK):

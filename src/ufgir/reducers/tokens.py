@@ -39,10 +39,6 @@ class Assignment(ABC):
         """Unweighted sum of `values` (B, n) over the tokens behind each new one: (B, m)."""
         raise TypeError(f"{type(self).__name__} cannot carry marks of single tokens.")
 
-    def matrix(self, tokens: int) -> Tensor:
-        """A itself, (B, m, n), for n = `tokens`."""
-        return self.apply(torch.eye(tokens)[None])
-
 
 @dataclass
 class Keep(Assignment):

@@ -20,7 +20,7 @@ class MetricsCSV(Logger):
 
     Args:
         file: the CSV file.
-        resume_step: rows of an earlier attempt up to this optimizer step are kept.
+        resume_step: rows of an earlier attempt before this optimizer step are kept.
     """
 
     def __init__(self, file: Path, resume_step: int = 0) -> None:
@@ -30,7 +30,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def _begin(self, resume_step: int) -> None:
-        rows = [row for row in self._read() if int(row["step"]) <= resume_step and not row.get("results")]
+        rows = [row for row in self._read() if int(row["step"]) < resume_step]  # steps count from 0
         self._columns = list(dict.fromkeys(name for row in rows for name in row if row[name] != "")) or ["step"]
         self._rewrite(rows)
 

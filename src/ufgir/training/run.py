@@ -188,7 +188,7 @@ def _run(
         trainer, clock = _train(folder, config, data, module, loggers)
         leave_process_group()
         callbacks = [c for c in trainer.callbacks if not isinstance(c, Checkpoint | WeightAveraging | RichProgressBar)]
-        evaluated = evaluate(folder, config, data, module, loggers, callbacks)
+        evaluated = evaluate(folder, config, data, module, trainer, callbacks)
         results = {
             "status": "finished",
             "protocol": config.protocol,
@@ -274,10 +274,13 @@ def evaluate(
     config: RunConfig,
     data: L.LightningDataModule,
     module: LitClassifier,
-    loggers: list[Logger],
+    fitted: L.Trainer,
     callbacks: Sequence[L.Callback] = (),
 ) -> dict[str, Any]:
     """Measure a trained module on one device, so that no image counts twice.
+
+    Args:
+        fitted: the trainer of the training, whose loggers get the numbers.
 
     Returns:
         `test_top1`, `test_top5` (percent), `test_loss`, `test_images`; for protocols val and holdout `val_*` and
@@ -298,12 +301,14 @@ def evaluate(
             limit_test_batches=config.trainer.limit_test_batches,
             limit_val_batches=config.trainer.arguments().get("limit_val_batches", 1.0),
             callbacks=[throughput, *callbacks],
-            logger=loggers or False,
+            logger=fitted.loggers,
             enable_checkpointing=False,
             enable_progress_bar=config.trainer.progress and sys.stdout.isatty(),
             enable_model_summary=False,
         )
-        trainer.fit_loop.epoch_loop._batches_that_stepped = steps_taken(folder.checkpoint)  # the step of logged metrics
+        # Metrics are logged at the end of the training, not at its start.
+        trainer.fit_loop.epoch_loop._batches_that_stepped = fitted.global_step
+        trainer.fit_loop.epoch_progress.current.processed = fitted.current_epoch
         step = trainer.validate if split == "val" else trainer.test
         (metrics,) = step(module, datamodule=data, verbose=False)
         for name in ("top1", "top5"):
@@ -475,7 +480,7 @@ def print_start(name: str, config: RunConfig, data: L.LightningDataModule, measu
         name,
         {
             "data": f"{config.dataset.name}: {data.num_classes} classes{images} (protocol={config.protocol})",
-            "model": f"{config.backbone.name}, {measured['params_m']:.2f} M parameters, {start}",
+            "model": f"{axes(config)['backbone']}, {measured['params_m']:.2f} M parameters, {start}",
             "cost": f"{measured['gmacs']:.3f} GMACs an image at {config.image_size} px",
             "tokens": f"{tokens[0]} after block 0, {stages}, {tokens[-1]} at the end",
             "training": f"{config.trainer.max_epochs} epochs, batch {config.batch_size}, lr {config.optim.get('lr')}, "
