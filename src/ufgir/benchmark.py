@@ -1,167 +1,132 @@
-"""Measure time, memory and cost of models, against timm's own and against explicit attention.
+"""Speed and memory of models on this machine, against timm's model without reduction.
 
-    python -m ufgir.benchmark reducer=evit,tome keep_rate=0.1 image_size=224,448 optim.batch_size=4
+    python -m ufgir.benchmark reducer=evit,tome keep_rate=0.1 image_size=224,448 batch_size=4
 
-The words are those of training, and several values, separated by commas, make several models. Besides:
+Arguments are those of training. Several values, separated by commas, give several models. In addition:
 
-mode       eval,train (default: both): a forward pass, or forward, backward and optimiser
-rounds     measurements of each model, in turns with what it is compared with (15)
-processes  repeat all in so many processes, one after the other, and show the best of each row (1)
-threads    of the processor (default: torch's)
-classes    of the classifier (200)
-out        folder for benchmark.csv, benchmark.json and the figures (benchmark)
-compare    a benchmark.csv of earlier; tells what got slower
-loader     true: the loader, too, with each cache, on the data set that the words name
-targets    cpu or cuda: the measurements behind this project's own bounds, and whether each is met; without mode,
-           loader and compare
+mode     eval: a forward pass (default); train: forward, backward and optimizer; mode=eval,train measures both
+engine   torch (default); onnxruntime: the exported file on the CPU, mode=eval only; engine=torch,onnxruntime: both
+rounds   pairs of measurements, at least 6 (default: 15)
+threads  of the CPU (default: torch's)
+classes  number of classes of the classifier (default: 200)
+out      FILE.csv for all columns; device, threads, precision and versions beside each row
+
+A model and timm's own take turns; in every second pair the order is reversed. The first steps of each are discarded,
+inputs are on the device, and both clock reads wait for it. A speed-up is the median of the ratios within the pairs,
+with its 95 % interval. Efficiency is the speed-up divided by the ratio of the MACs: 1 means that all that is saved in
+operations is saved in time. Weights are random, images are noise, of which ATS keeps more tokens than of photographs.
+Where other programs use the cores, too, times and ratios are not reliable: leave them free, or lower threads.
 """
 
+import math
+import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-import torch
-from rich.console import Console
-from rich.progress import track
+from pydantic import BaseModel, BeforeValidator, Field
 
-from ufgir.benchmarks import results
-from ufgir.benchmarks.contenders import MODES
-from ufgir.benchmarks.loading import loaders_of, sources_of
-from ufgir.benchmarks.measure import measure
-from ufgir.benchmarks.processes import best_of
-from ufgir.benchmarks.scaling import figures
-from ufgir.benchmarks.targets import TARGETS, is_measurable, measure_targets, target_table
-from ufgir.cli import DONE, count_faults, run_command
-from ufgir.config import jobs_of, machine_faults, sound_jobs
-from ufgir.config.messages import listed
-from ufgir.errors import UserError
-from ufgir.files import folder_faults, typed_path
+from ufgir.cli import DONE, FAILED, run_command
+from ufgir.compare import expand_configs, split_arguments
+from ufgir.config import RunConfig
+from ufgir.config.schema import check_machine
+from ufgir.errors import RunFailed, UfgirWarning, UserError
+from ufgir.utils import atomic_write
 
-OWN_WORDS = {
-    "mode": ",".join(MODES), "rounds": "15", "processes": "1", "threads": "", "classes": "200", "out": "benchmark",
-    "compare": "", "loader": "false", "targets": "",
-}  # fmt: skip
-NUMBERS = ("rounds", "processes", "threads", "classes")
-NOT_WITH_TARGETS = ("mode", "loader", "compare")  # each target has a mode of its own, and a bound to be compared with
+Commas = BeforeValidator(lambda values: [part for value in values for part in value.split(",")])
 
 
-def benchmark(arguments: Sequence[str]) -> int:
-    """Check the words, measure, write and print."""
-    own, words = own_words(arguments)
-    if own["targets"]:
-        return bounds(own, words)
-    earlier = results.read(Path(own["compare"])) if own["compare"] else None
-    jobs = models(words, own["mode"].split(","))
-    if faults := list(dict.fromkeys(fault for _, config in jobs for fault in machine_faults(config))):
-        raise UserError(*faults)
-    sources = sources_of(jobs) if own["loader"] == "true" else []
-    if own["threads"]:
-        torch.set_num_threads(int(own["threads"]))
-    if int(own["processes"]) > 1:
-        passed_on = [f"{name}={own[name]}" for name in ("mode", "rounds", "threads", "classes") if own[name]]
-        rows = best_of(int(own["processes"]), [*words, *passed_on])
-    else:
-        rows = measured(jobs, own)
-    folder = Path(own["out"])
-    results.write(folder, rows, [])  # before the loaders, of which one may fail
-    for drawn in figures(rows):
-        drawn.write(folder)
-    print(results.table(rows).markdown(), flush=True)
-    if loaders := loaders_of(sources, rows):
-        results.write(folder, rows, loaders)
-        print(results.loader_table(loaders).markdown())
-    if earlier is not None:
-        print(*results.changes(rows, earlier), sep="\n")
-    print(f"benchmark: {folder / 'benchmark.csv'}", flush=True)
-    return DONE
+class Options(BaseModel):
+    """Arguments that training does not have, and `batch_size`: a single image can be evaluated, but not trained on."""
+
+    mode: Annotated[list[Literal["eval", "train"]], Commas] = ["eval"]
+    engine: Annotated[list[Literal["torch", "onnxruntime"]], Commas] = ["torch"]
+    batch_size: Annotated[list[Annotated[int, Field(ge=1)]], Commas] = [32]
+    rounds: int = Field(15, ge=6)
+    threads: int | None = Field(None, ge=1)
+    classes: int = Field(200, ge=1)
+    out: Path | None = None
 
 
-def own_words(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The words of this command with their values, and those of training.
+def main(arguments: Sequence[str]) -> int:
+    """Measure every model and print the table. What failed is reported, and the others go on."""
+    options, overrides = split_arguments(Options, arguments)
+    if "onnxruntime" in options.engine:
+        if "train" in options.mode:
+            raise UserError("engine=onnxruntime: it does not train. Use mode=eval, or engine=torch.")
+        if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]:
+            raise UserError(f"engine=onnxruntime needs {', '.join(missing)}. Run: pip install {' '.join(missing)}")
+    cases = list(expand_cases(options, overrides))
+
+    import pandas as pd
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
+    from ufgir.timing import measure_model
+    from ufgir.training.run import quiet_lightning
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load + torch.get_num_threads() > cores + 1:
+        warnings.warn(f"other programs use this machine (load {load:.1f}, {cores} cores).", UfgirWarning, stacklevel=2)
+    rows, failed = [], False
+    for case in track(cases, "measuring", console=Console(stderr=True), transient=True):
+        try:
+            with quiet_lightning():
+                rows.append(measure_model(*case, classes=options.classes, rounds=options.rounds))
+        except (RunFailed, torch.OutOfMemoryError) as error:
+            (job, config, mode, engine), failed = case, True
+            named = {**job, "batch_size": config.batch_size, "mode": mode, "engine": engine}
+            print("failed:", *(f"{key}={value}" for key, value in named.items()), f"({error})", file=sys.stderr)
+        if options.out and rows:
+            with atomic_write(options.out.expanduser()) as stream:
+                pd.DataFrame(rows).to_csv(stream, index=False)
+    if rows:
+        print(to_markdown(pd.DataFrame(rows)))
+    return FAILED if failed else DONE
+
+
+def expand_cases(options: Options, overrides: Sequence[str]) -> Iterator[tuple[dict[str, str], RunConfig, str, str]]:
+    """Overrides, configuration, mode and engine of every row.
 
     Raises:
-        UserError: a value out of its range.
+        UserError: an error of a configuration, or this machine does not have what it asks for.
     """
-    given = dict(word.split("=", 1) for word in arguments if word.partition("=")[0] in OWN_WORDS and "=" in word)
-    own = {**OWN_WORDS, **given}
-    faults = [fault for name in NUMBERS for fault in count_faults(given, name)]
-    if unknown := [mode for mode in own["mode"].split(",") if mode not in MODES]:
-        faults.append(f"mode={own['mode']}: {listed(unknown, 'and')} is not among {listed(MODES, 'and')}.")
-    if own["loader"] not in ("true", "false"):
-        faults.append(f"loader={own['loader']}: expected true or false.")
-    if own["targets"] and own["targets"] not in TARGETS:
-        faults.append(f"targets={own['targets']}: expected {listed(list(TARGETS), 'or')}.")
-    if own["targets"]:
-        faults += [
-            f"{name}={given[name]} has no effect with targets={own['targets']}; leave one of the two out."
-            for name in NOT_WITH_TARGETS
-            if name in given
-        ]
-    (out, misplaced), (compare, misread) = (typed_path(name, own[name]) for name in ("out", "compare"))
-    faults += misread + (misplaced or folder_faults("out", out, deep=True))
-    if faults:
-        raise UserError(*faults)
-    own |= {"out": str(out), "compare": str(compare) if own["compare"] else ""}
-    return own, [word for word in arguments if word.partition("=")[0] not in given]
-
-
-def models(words: Sequence[str], modes: Sequence[str]) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """The words and the configuration of each model.
-
-    A batch of one image cannot train the BatchNorm of CLA, but it can be evaluated: without training it is allowed.
-    """
-    batches = [word for word in words if word.partition("=")[0] == "optim.batch_size"]
-    sizes = "".join(batches[-1:]).removeprefix("optim.batch_size=").split(",")  # of a word given twice the last counts
-    if "train" in modes or not all(size.isdigit() and int(size) > 0 for size in sizes):
-        return list(sound_jobs(words))
-    return [
-        ({**job, "optim.batch_size": size}, {**config, "optim": {**config["optim"], "batch_size": int(size)}})
-        for job, config in sound_jobs([word for word in words if word not in batches])
-        for size in sizes
-    ]
-
-
-def measured(jobs: Sequence[tuple[dict[str, str], dict[str, Any]]], own: dict[str, str]) -> list[dict[str, Any]]:
-    """Rows of the models, measured in this process."""
-    cases = [(job, config, mode) for job, config in jobs for mode in own["mode"].split(",")]
-    bar = track(cases, "measuring", console=Console(stderr=True), transient=True)
-    rounds, classes = int(own["rounds"]), int(own["classes"])
-    return [measure(job, config, mode, classes=classes, rounds=rounds) for job, config, mode in bar]
-
-
-def bounds(own: dict[str, str], words: Sequence[str]) -> int:
-    """Measure what the targets ask for and print which are met. `words` change all of the measurements.
-
-    Where nothing can be measured nothing is written, so that figures of a machine that could stay as they are.
-    """
-    name, folder = own["targets"], Path(own["out"])
-    if faults := target_faults(name, words):
-        raise UserError(*faults)
-    passed_on = [f"{word}={own[word]}" for word in ("rounds", "threads", "classes") if own[word]]
-    found = measure_targets(name, [*words, *passed_on], int(own["processes"]))
-    told = target_table(name, found)
-    if found:
-        results.write(folder, list({id(row): row for row in found.values()}.values()), [])
-        told.write(folder)
-    print(told.markdown())
-    return DONE
-
-
-def target_faults(name: str, words: Sequence[str]) -> list[str]:
-    """What keeps a word of training from changing every measurement of the targets, which are of one model each."""
-    several = [word for word in words if len(list(jobs_of([word]))) > 1]
-    faults = [f"{word}: each target is measured on one model. Give one value." for word in several]
-    for chosen, mode in {(target.words, target.mode): None for target in TARGETS[name]}:
-        try:
-            jobs = models([*chosen, *words], [mode])
-        except UserError as error:
-            faults += error.faults
+    for mode in options.mode:
+        if mode == "train":  # checked with the batch size
+            models = expand_configs([*overrides, f"batch_size={','.join(map(str, options.batch_size))}"])
         else:
-            if is_measurable(name):
-                faults += [fault for _, config in jobs for fault in machine_faults(config)]
-    return list(dict.fromkeys(faults))
+            found, sizes = expand_configs(overrides), options.batch_size
+            models = [(job, config.model_copy(update={"batch_size": size})) for job, config in found for size in sizes]
+        for job, config in models:
+            check_machine(config)
+            for engine in options.engine:
+                yield {key: value for key, value in job.items() if key != "batch_size"}, config, mode, engine
+
+
+def to_markdown(frame) -> str:
+    """The table to read: what differs between the rows makes columns, what all share stands above."""
+    names = [*frame.columns[: frame.columns.get_loc("gmacs")], "batch_size", "mode", "engine", "precision"]
+    varied = [name for name in names if frame[name].nunique(dropna=False) > 1] or ["reducer"]
+    shared = " ".join(f"{name}={frame[name][0]}" for name in names if name not in varied)
+    where = "{device}, {threads} threads, torch {torch}, timm {timm}; {rounds} pairs".format(**frame.iloc[0])
+    heads = ["GMACs", "images/s", "ms (quartiles)", "peak GB", "× timm [95 %]", "× fewer MACs", "efficiency [95 %]"]
+    table = [[*varied, *heads], [*["---"] * len(varied), *["---:"] * len(heads)]]
+    for row in frame.to_dict("records"):
+        intervals = [f"{row[n]:.2f} [{row[f'{n}_low']:.2f}, {row[f'{n}_high']:.2f}]" for n in ("speedup", "efficiency")]
+        memory = "" if math.isnan(row["peak_memory_gb"]) else f"{row['peak_memory_gb']:.3g}"
+        table.append([
+            *(str(row[name]) for name in varied), f"{row['gmacs']:.2f}", f"{row['images_per_second']:.1f}",
+            f"{row['ms']:.1f} ({row['ms_q1']:.1f} to {row['ms_q3']:.1f})", memory,
+            intervals[0], f"{row['macs_ratio']:.2f}", intervals[1],
+        ])  # fmt: skip
+    return "\n".join([f"{shared}; {where}", "", *("| " + " | ".join(cells) + " |" for cells in table)])
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(benchmark, usage=__doc__))
+    sys.exit(run_command(main, usage=__doc__))

@@ -1,99 +1,126 @@
-"""Show what models cost before anything is trained: parameters, tokens left and GMACs of every combination.
+"""Tokens, parameters and GMACs of models, before anything is trained.
 
-    python -m ufgir.compare backbone=deit_s,vit_b reducer=evit,tome keep_rate=0.1,0.5 image_size=224,448 [classes=200]
+    python -m ufgir.compare backbone=deit_s,vit_b reducer=evit,tome keep_rate=0.1,0.5 image_size=224,448
 
-The words are those of training, `plugins=clca` by default; several values, separated by commas, make several models.
-classes  number of classes of the classifier (200)
-out      FILE.csv for the same figures, one row for each model
+Arguments are those of training. Several values, separated by commas, give several models; sweep=NAME those of a grid.
 
-The table is Markdown: a row for each choice of words, and columns for the backbones and image sizes. Tokens are those
-that leave the reduction layers, class token included, before the cache returns any; of noise for ATS, which keeps fewer
-of an easier image.
+classes  number of classes of the classifier (default: 200)
+out      FILE.csv to write the same numbers to, one row for each model
+
+The table is Markdown: a row for each combination, columns for backbones and image sizes. Tokens are those after each
+reduction layer, class token included, before the cache returns any; of noise for ATS, which keeps fewer of easy images.
 """
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from rich.console import Console
-from rich.progress import track
+from pydantic import BaseModel, Field
 
-from ufgir.cli import DONE, count_faults, parse_words, run_command
-from ufgir.config import sound_jobs
-from ufgir.cost import count_macs, example_image
+from ufgir.cli import DONE, parse_options, run_command
+from ufgir.config import RunConfig
+from ufgir.config.compose import Composer
+from ufgir.config.schema import show
 from ufgir.errors import UserError
-from ufgir.files import place_faults, saving, written_whole
-from ufgir.models.backbones import config_name
-from ufgir.runs.build import build_model
-
-OWN_WORDS = ("classes", "out")  # the others are those of training
-CLASSES = "200"
-COLUMNS = ("backbone", "image_size")  # of the table; what else differs makes rows
+from ufgir.sweep.grid import jobs_of
+from ufgir.utils import atomic_write, expand_path
 
 
-def compare(arguments: Sequence[str]) -> int:
-    """Compose every combination, count it and print the table."""
-    words = [word for word in arguments if word.partition("=")[0] not in OWN_WORDS]
-    own, faults = parse_words([word for word in arguments if word not in words], OWN_WORDS)
-    faults += count_faults(own, "classes")
-    out = Path(own["out"]).expanduser() if own.get("out") else None
-    faults += place_faults("out", out) if out else []
-    if faults:
-        raise UserError(*faults)
-    classes = int(own.get("classes", CLASSES))
-    jobs = list(sound_jobs(words))
-    progress = partial(track, description="counting", console=Console(stderr=True), transient=True)
-    rows = [cost_of(job, config, classes) for job, config in progress(jobs)]
-    frame = pd.DataFrame(rows)
-    if out:
-        with saving("out", out), written_whole(out) as stream:
+class Options(BaseModel):
+    classes: int = Field(200, ge=1)
+    out: Path | None = None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Count every model and print the table."""
+    import pandas as pd  # here and below: not for --help, which is instant
+    from rich.console import Console
+    from rich.progress import track
+
+    options, overrides = split_arguments(Options, arguments)
+    models = expand_configs(overrides)
+    bar = track(models, "counting", console=Console(stderr=True), transient=True)
+    frame = pd.DataFrame([count(job, config, build_model(config, options.classes)) for job, config in bar])
+    if options.out:
+        with atomic_write(options.out.expanduser()) as stream:
             frame.to_csv(stream, index=False)
-    print(as_markdown(frame))
+    print(to_markdown(frame))
     return DONE
 
 
-def cost_of(job: dict[str, str], config: dict[str, Any], classes: int) -> dict[str, Any]:
-    """The words and figures of one model."""
-    size = config["image_size"]
-    model = build_model(config, classes, with_weights=False)
-    tokens = model.tokens_after_block(example_image(size))
-    reducer, rate = config["reducer"]["name"], config["keep_rate"]
-    return {
-        **job,
-        "backbone": job.get("backbone") or config_name(config["backbone"]["name"], config["backbone"]["kwargs"]),
-        "image_size": size,
-        "reducer": reducer,
-        "keep_rate": rate if isinstance(rate, float) else " ".join(map(str, rate)),
-        "plugins": job.get("plugins", config["plugins"]["name"]),
-        "tokens": " ".join(str(tokens[layer]) for layer in config["reduction_layers"]),
-        "params_m": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        "gmacs": count_macs(model, size) / 1e9,
-    }
+def split_arguments(options: type[BaseModel], arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """The options of a command that takes the overrides of training, too, and those overrides.
+
+    Raises:
+        UserError: an option has a wrong value, or `out` is not a file in a folder that exists.
+    """
+    own = [argument for argument in arguments if argument.partition("=")[0] in options.model_fields]
+    parsed: Any = parse_options(options, own)
+    if parsed.out and ((out := expand_path("out", parsed.out)).is_dir() or not out.absolute().parent.is_dir()):
+        raise UserError(f"out={parsed.out}: expected a file in a folder that exists, such as models.csv.")
+    return parsed, [argument for argument in arguments if argument not in own]
 
 
-def as_markdown(frame: pd.DataFrame) -> str:
-    """The figures as a table: one row for each choice of words, columns for backbones and image sizes."""
-    figures = ("tokens", "params_m", "gmacs")
-    names = [name for name in frame.columns if name not in (*COLUMNS, *figures) and frame[name].nunique() > 1]
-    # Backbones with the same patches leave the same tokens: one column will do.
-    is_shared = frame.groupby([*names, "image_size"])["tokens"].nunique().max() == 1
-    lines: dict[tuple, dict[str, str]] = {}
-    for row in frame.to_dict("records"):
-        line = lines.setdefault(tuple(str(row[name]) for name in names), {})
-        line[f"tokens at {row['image_size']}" if is_shared else f"{row['backbone']} tokens at {row['image_size']}"] = (
-            row["tokens"]
-        )
-        line.setdefault(f"{row['backbone']} M params", f"{row['params_m']:.1f}")
-        line[f"{row['backbone']} GMACs at {row['image_size']}"] = f"{row['gmacs']:.2f}"
-    heads = list(dict.fromkeys(head for line in lines.values() for head in line))
-    heads.sort(key=lambda head: "tokens at" not in head)
+def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunConfig]]:
+    """The overrides and the checked configuration of every combination; weights need not be on this machine.
+
+    Raises:
+        UserError: all errors of all combinations, each once.
+    """
+    jobs = list(jobs_of(overrides))
+    if len(jobs) > 1:  # the unreduced model has one keep rate, whatever is listed for the others
+        jobs = [tuple(o for o in job if "reducer=none" not in job or not o.startswith("keep_rate=")) for job in jobs]
+    composer, models, errors = Composer(), [], {}
+    for job in dict.fromkeys(jobs):
+        try:
+            models.append((dict(o.partition("=")[::2] for o in job), composer.load(job, resources=False)))
+        except UserError as error:
+            errors.update(dict.fromkeys(error.messages))
+    if errors:
+        raise UserError(*errors)
+    return models
+
+
+def build_model(config: RunConfig, classes: int):
+    """A model with random weights."""
+    from ufgir.models import create_model
+    from ufgir.training.run import model_arguments
+
+    return create_model(**{**model_arguments(config, classes), "pretrained": False, "checkpoint": None})
+
+
+def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:
+    """The row of a model: what it is, and its tokens, parameters and MACs."""
+    from ufgir.models.backbones import backbone_label
+    from ufgir.training.run import measure
+
+    measured = measure(model, config.image_size)
+    measured["tokens"] = " ".join(str(measured["tokens"][layer]) for layer in config.reduction_layers)
+    backbone = backbone_label(config.backbone.name, config.backbone.kwargs)
+    named = {"backbone": backbone, "reducer": config.reducer.name, "keep_rate": show(config.keep_rate)}
+    named |= {"plugins": config.plugins.name, "image_size": config.image_size}
+    return {**named, **{key: value for key, value in job.items() if key not in named}, **measured}
+
+
+def to_markdown(frame) -> str:
+    """One row for each choice of overrides, columns for backbones and image sizes."""
+    fixed = ("backbone", "image_size", "tokens", "params_m", "gmacs")
+    names = [name for name in frame if name not in fixed and frame[name].nunique(dropna=False) > 1]
+    # Backbones with the same patches keep the same tokens: one column is enough.
+    is_shared = frame.groupby([*names, "image_size"], dropna=False)["tokens"].nunique().max() == 1
+    rows: dict[tuple, dict[str, str]] = {}
+    for model in frame.to_dict("records"):
+        backbone, size = model["backbone"], model["image_size"]
+        row = rows.setdefault(tuple(str(model[name]) for name in names), {})
+        row[f"tokens at {size}" if is_shared else f"{backbone} tokens at {size}"] = model["tokens"]
+        row.setdefault(f"{backbone} M params", f"{model['params_m']:.1f}")
+        row[f"{backbone} GMACs at {size}"] = f"{model['gmacs']:.2f}"
+    heads = sorted({head: None for row in rows.values() for head in row}, key=lambda head: "tokens at" not in head)
     table = [[*names, *heads], ["---"] * (len(names) + len(heads))]
-    table += [[*key, *(line.get(head, "") for head in heads)] for key, line in lines.items()]
+    table += [[*key, *(row.get(head, "") for head in heads)] for key, row in rows.items()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in table)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(compare, usage=__doc__))
+    sys.exit(run_command(main, usage=__doc__))

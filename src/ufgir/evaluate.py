@@ -1,7 +1,7 @@
 """Test the weights of a finished run again, or test them on other data, at another keep rate or image size.
 
     python -m ufgir.evaluate run=DIR [keep_rate=RATE,...] [image_size=PIXELS] [dataset=NAME] [dataset.root=DIR]
-        [protocol=NAME] [batch_size=NUMBER] [out=FILE]
+        [protocol=test|val] [recalibrate=true] [batch_size=NUMBER] [out=FILE]
     python -m ufgir.evaluate checkpoint=FILE ...
 
 run             the folder of a finished run
@@ -10,120 +10,167 @@ checkpoint      a model.pt of one, wherever it lies now, or what python -m ufgir
 keep_rate       another share of the tokens, 0.1, or one for each reduction layer, [0.7,0.5,0.3]; several separated by
                 commas give the keep-rate transfer curve of the weights, as a table and a picture
 image_size      side of the images, pixels; the position embeddings are resampled
-dataset         another data set, with the same classes: csv, folder, leaves, cotton80, ...
+dataset         another data set with the same classes: csv, folder, leaves, cotton80, ...
 dataset.root    where the data set lies now, if it has moved; dataset.images likewise
 dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
-protocol        test on the test table (test) or on that of validation (val)
-batch_size      images at a time (default: as in training); less needs less memory
+protocol        the test table (test) or that of validation (val; its numbers are named val_*)
+recalibrate     true: test each keep rate a second time, with the BatchNorm statistics of the cla head computed again on
+                the training images at this keep rate
+batch_size      images in one pass (default: as in training); less needs less memory
 out             the JSON file to write, or a folder for it (default: evaluation.json beside the weights; other data,
                 another protocol, keep rate or size are in the name)
 
-The figures go into that file; into the folder of the same name beside it go predictions.csv (each image with its five
-likeliest classes), classes.csv, confusions.csv and confusions.png (the most frequent mix-ups), or, for several keep
+The numbers go into that file: top-1, top-5, macro F1 and expected calibration error (15 bins) in percent, loss, cost
+and speed. The folder of the same name beside it gets predictions.csv (each image with its five most probable classes),
+classes.csv, confusions.csv, confusions.png (the most frequent ones) and confusion_matrix.png or, for several keep
 rates, keep_rates.csv, .png and .svg.
 """
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from ufgir.cli import DONE, count_faults, parse_words, run_command
-from ufgir.config.redirect import BUDGET_WORDS, DATA_WORDS
-from ufgir.data import Source
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, create_model
+
+from ufgir.cli import DONE, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.evaluation.budgets import build_all, wanted_settings
-from ufgir.evaluation.curve import curve_picture, curve_table
-from ufgir.evaluation.places import Places, rate_text, typed_place, usual_place
-from ufgir.evaluation.sheet import confusion_sheet
-from ufgir.evaluation.source import find_source
-from ufgir.evaluation.tables import by_class, mix_ups, named, write_predictions
-from ufgir.evaluation.tested import Tested, tested_once
-from ufgir.files import saving, written_whole
-from ufgir.memory import enough_memory
-from ufgir.runs.announce import show
-from ufgir.runs.lighter import lighter_batch
-from ufgir.runs.trained import TRAINED_WORDS, Trained, choice_faults, find_trained
-from ufgir.training.checkpoint import weights_digest
-
-WORDS = (*TRAINED_WORDS, *BUDGET_WORDS, *DATA_WORDS, "batch_size", "out")
+from ufgir.utils import expand_path
 
 
-def evaluate(arguments: Sequence[str]) -> int:
+def _split_rates(texts: list[str]) -> list[float | list[float]]:
+    """`0.1,[0.7,0.5,0.3]` as a list of rates."""
+    try:
+        rates = [rate for text in texts for rate in yaml.safe_load(f"[{text}]")]
+        return [[float(one) for one in rate] if isinstance(rate, list) else float(rate) for rate in rates]
+    except (yaml.YAMLError, TypeError, ValueError):
+        raise ValueError(f"expected numbers, such as 0.1,0.5 or 0.1,[0.7,0.5,0.3], not {','.join(texts)}") from None
+
+
+class BaseOptions(BaseModel):
+    run: str | None = None
+    checkpoint: str | None = None
+    keep_rate: Annotated[list[Any] | None, BeforeValidator(_split_rates)] = None
+    image_size: Annotated[int, Field(ge=1)] | None = None
+    dataset: str | None = None
+    protocol: Literal["test", "val"] | None = None
+    recalibrate: bool = False
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    out: str | None = None
+
+
+# Names with a dot cannot be written in a class.
+Options = create_model(
+    "Options",
+    __base__=BaseOptions,
+    **{"dataset.root": (str | None, None), "dataset.images": (str | None, None), "dataset.resize": (int | None, None)},
+)
+
+
+def main(arguments: list[str]) -> int:
     """Rebuild the model from the weights file, test it and write what came of it."""
-    words, faults = parse_words(arguments, WORDS)
-    faults += choice_faults(words) + count_faults(words, "batch_size")
-    places, found = typed_place(words["out"]) if "out" in words else (None, [])
-    if faults + found:
-        raise UserError(*faults, *found)
-    trained = find_trained(words)
-    settings = wanted_settings(trained, words)
-    models = build_all(trained, settings)
-    if places is None:
-        places = usual_place(trained.results_folder, trained.config, settings, names_data="dataset" in words)
-        if faults := places.faults():
-            raise UserError(*faults)
-    source = find_source(settings[0], trained.class_names, None if "dataset" in words else trained.folder)
-    digest, tests = weights_digest(trained.state_dict), []
-    for model, config in zip(models, settings, strict=True):
-        with enough_memory(lighter_batch(config["optim"]["batch_size"])):
-            tests.append(tested_once(model, config, source, digest))
-        announce(tests[-1].figures, trained, is_one_of_many=len(models) > 1)
-    with saving("out", places.json):
-        if len(tests) > 1:
-            save_curve(places, [tested.figures for tested in tests], trained, source)
-        else:
-            save_test(places, tests[0], source)
-    print(f"evaluation: {places.json}", flush=True)
+    options = parse_options(Options, arguments)
+    file = None if options.out is None else given_file(options.out)
+
+    from ufgir.inference import evaluate
+    from ufgir.training.checkpoint import weights_digest
+    from ufgir.training.run import print_table
+    from ufgir.training.trained import load_trained
+
+    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    given = options.model_dump(exclude_none=True)
+    changes = {key: value for key, value in given.items() if key == "protocol" or key.startswith("dataset.")}
+    configs = evaluate.configs_of(
+        trained, keep_rates=options.keep_rate, image_size=options.image_size, dataset=options.dataset, changes=changes,
+        batch_size=options.batch_size,
+    )  # fmt: skip
+    models = evaluate.build_models(trained, configs)
+    if options.recalibrate and not evaluate.batch_norms(models[0]):
+        raise UserError("recalibrate=true: these weights have no BatchNorm layers; only the cla head has them.")
+    file = file or default_file(trained, configs, given)
+    data = evaluate.test_data(trained, configs[0], own=options.dataset is None)
+    digest = weights_digest(trained.state_dict)
+    is_curve, points = len(configs) > 1 or options.recalibrate, []
+    for model, config in zip(models, configs, strict=True):
+        for recalibrated in (False, True) if options.recalibrate else (False,):
+            if recalibrated:
+                evaluate.recalibrate(model, config, data.splits.paths(data.splits.train))
+            tested = evaluate.test_once(trained, model, config, data)
+            kind = {"recalibrated": recalibrated} if options.recalibrate else {}
+            points.append({**tested.numbers, **kind, "weights_sha256": digest})
+            if is_curve:
+                role, rate = "val" if config.protocol == "val" else "test", evaluate.rate_text(config.keep_rate)
+                note = ", recalibrated" if recalibrated else ""
+                top1, gmacs = points[-1][f"{role}_top1"], points[-1]["gmacs"]
+                print(f"keep rate {rate}{note}: top-1 {top1:.2f} %, {gmacs:.4f} GMACs", flush=True)
+    folder = file.with_suffix("")
+    if is_curve:
+        trained_rate = trained.config.keep_rate
+        title = (
+            f"{trained.config.reducer.name} trained at keep rate {evaluate.rate_text(trained_rate)}, tested at others\n"
+            f"{data.splits.name}, {len(tested.images)} images, {configs[0].image_size} px"
+        )
+        evaluate.write_curve(points, trained_rate, title, data.num_classes, folder)
+        evaluate.write_json(file, {"trained_keep_rate": trained_rate, "points": points})
+        print(f"curve: {folder / 'keep_rates.png'}")
+    else:
+        print_table(str(trained.weights), {name: str(value) for name, value in points[0].items()})
+        evaluate.write_test(tested, data, folder)
+        evaluate.write_json(file, points[0])
+        print(f"images, classes and confusions: {folder}")
+    print(f"evaluation: {file}", flush=True)
     return DONE
 
 
-def announce(figures: Mapping[str, Any], trained: Trained, *, is_one_of_many: bool) -> None:
-    """Say what came of a test before anything is written: a full disk must not cost the figures."""
-    if is_one_of_many:
-        rate, top1, gmacs = rate_text(figures["keep_rate"]), figures["test_top1"], figures["gmacs"]
-        print(f"keep rate {rate}: top-1 {top1:.2f} %, {gmacs:.4f} GMACs", flush=True)
-    else:
-        show(str(trained.weights), {name: str(value) for name, value in figures.items()})
+def given_file(out: str) -> Path:
+    """The JSON file that `out` names.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = expand_path("out", out)
+    if path.suffix != ".json":
+        if not path.is_dir():
+            raise UserError(f"out={out}: expected a file that ends in .json, or a folder that exists.")
+        path /= "evaluation.json"
+    if not path.parent.is_dir():
+        raise UserError(f"out={out}: there is no folder {path.parent}.")
+    folder = path.with_suffix("")
+    if path.is_dir() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"out={out}: expected a file {path} and a folder {folder} beside it, but one is the other.")
+    return path
 
 
-def save_test(places: Places, tested: Tested, source: Source) -> None:
-    """Write the tables and the sheet of one test; the figures come last."""
-    with written_whole(places.file("predictions.csv")) as stream:
-        write_predictions(tested.images, source.class_names, stream)
-    pairs = mix_ups(tested.images)
-    tables = {"classes": by_class(tested.images, source.class_names), "confusions": named(pairs, source.class_names)}
-    for name, table in tables.items():
-        with written_whole(places.file(f"{name}.csv")) as stream:
-            table.to_csv(stream, index=False, lineterminator="\n")
-    with written_whole(places.file("confusions.png"), "wb") as stream:
-        confusion_sheet(pairs, tested.images, source).save(stream, format="png", optimize=True)
-    print(f"images, classes and mix-ups: {places.folder}")
-    save_json(places, tested.figures)
+def default_file(trained: Any, configs: list, given: dict[str, Any]) -> Path:
+    """`evaluation.json` beside the weights, or a name that says how the test differs from that of the run.
 
+    Weights outside of a run's folder have no test of their own from which other data would differ.
+    """
+    from ufgir.inference.evaluate import rate_text
+    from ufgir.training.trained import is_cached
 
-def save_curve(places: Places, points: list[dict[str, Any]], trained: Trained, source: Source) -> None:
-    """Write the figures of several keep rates as a table and a picture, then as JSON."""
-    own, table = trained.config["keep_rate"], curve_table(points)
-    with written_whole(places.file("keep_rates.csv")) as stream:
-        table.to_csv(stream, index=False, lineterminator="\n")
-    title = (
-        f"{trained.config['reducer']['name']} trained at keep rate {rate_text(own)}, tested at others\n"
-        f"{source.name}, {points[0]['test_images']} images, {points[0]['image_size']} px"
-    )
-    picture = curve_picture(table, own, title, source.num_classes)
-    for ending, content in (("svg", picture.svg), ("png", picture.png)):
-        with written_whole(places.file(f"keep_rates.{ending}"), "wb") as stream:
-            stream.write(content)
-    print(f"curve: {places.folder / 'keep_rates.png'}")
-    save_json(places, {"trained_keep_rate": own, "points": points})
-
-
-def save_json(places: Places, content: Mapping[str, Any]) -> None:
-    """Write the JSON file."""
-    with written_whole(places.json) as stream:
-        stream.write(json.dumps(content, indent=2) + "\n")
+    folder, before, now = trained.weights.parent, trained.config, configs[0]
+    folder = Path() if is_cached(trained.weights) else folder
+    parts = ["evaluation"]
+    if (folder / "results.json").is_file():
+        if now.dataset.name != before.dataset.name:
+            parts.append(now.dataset.name)
+        elif "dataset" in given and (root := now.dataset.arguments().get("root")) is not None:
+            old = before.dataset.arguments().get("root")
+            if old is None or Path(root).absolute() != Path(old).absolute():
+                parts.append(Path(root).absolute().name)
+        if now.protocol != before.protocol:
+            parts.append(now.protocol)
+    if len(configs) > 1:
+        parts.append("keep_rates")
+    elif now.keep_rate != before.keep_rate:
+        parts.append(f"keep_rate_{rate_text(now.keep_rate, '_')}")
+    if now.image_size != before.image_size:
+        parts.append(f"image_size_{now.image_size}")
+    if given["recalibrate"]:
+        parts.append("recalibrated")
+    return given_file(str(folder / f"{'-'.join(parts)}.json"))
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(evaluate, usage=__doc__, after_ctrl_c="nothing was written; the same command starts again"))
+    sys.exit(run_command(main, usage=__doc__))

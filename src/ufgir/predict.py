@@ -8,10 +8,10 @@ run         the folder of a finished run
 checkpoint  a model.pt of one, wherever it lies now, or hf-hub:USER/NAME
 images      an image, a folder (all images below it, nothing hidden) or a pattern such as 'leaves/*.jpg'; may be given
             several times
-out         the CSV file to write (default: predictions.csv), a row for each image: path, then the five likeliest
+out         the CSV file to write (default: predictions.csv), a row for each image: path, then the five most probable
             classes with their probabilities
 show        true: also draw the first images with their classes, as a PNG beside the CSV file
-batch_size  images at a time (default: as in training); less needs less memory
+batch_size  images in one pass (default: as in training); less needs less memory
 
 Images are prepared as in the test of the run. Those that cannot be read are listed and left out; then the command ends
 with exit code 3.
@@ -19,114 +19,77 @@ with exit code 3.
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from ufgir.cli import DONE, SKIPPED, count_faults, parse_words, run_command
-from ufgir.data.progress import tracked
+from pydantic import BaseModel, Field
+
+from ufgir.cli import DONE, SKIPPED, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.files import place_faults, saving, typed_path, written_whole
-from ufgir.photos import Skipped, find_images, named_images, tell_skipped, written
-from ufgir.prediction.answers import Answer, classify
-from ufgir.prediction.rows import answer_columns, answer_fields
-from ufgir.prediction.sheet import MOST, prediction_sheet
-from ufgir.runs.trained import TRAINED_WORDS, Trained, choice_faults, find_trained, on_this_machine
-
-WORDS = (*TRAINED_WORDS, "images", "out", "show", "batch_size")
+from ufgir.utils import atomic_write, expand_path
 
 
-@dataclass
-class Outcome:
-    """What came of the images: how many were classified, the first of them, and those that cannot be read."""
+class Options(BaseModel):
+    run: str | None = None
+    checkpoint: str | None = None
+    images: Annotated[list[str], Field(min_length=1)]
+    out: str = "predictions.csv"
+    show: bool = False
+    batch_size: Annotated[int, Field(ge=1)] | None = None
 
-    classified: int = 0
-    first: list[tuple[Path, Answer]] = field(default_factory=list)
-    unreadable: list[Skipped] = field(default_factory=list)
 
+def main(arguments: list[str]) -> int:
+    """Find the images, classify them and write a row for each as soon as it is known."""
+    options = parse_options(Options, arguments)
+    out = expand_path("out", options.out)
+    files = [out, out.with_suffix(".png")] if options.show else [out]
+    if out.suffix != ".csv":
+        raise UserError(f"out={options.out}: expected a file that ends in .csv.")
+    if not out.parent.is_dir() or any(file.is_dir() for file in files):
+        raise UserError(f"out={options.out}: expected a file in a folder that exists; {out.parent} must be a folder and "
+                        f"{' and '.join(map(str, files))} must not.")
 
-def predict(arguments: Sequence[str]) -> int:
-    """Find the images, classify them and write what came of it.
+    from ufgir.data.images import find_images, track
+    from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet
+    from ufgir.inference.predict import classify, columns, fields, printable
+    from ufgir.training.trained import for_this_machine, load_trained
 
-    Returns:
-        0, or 3 where images were left out.
-    """
-    words, faults = parse_words(arguments, WORDS)
-    found, unfound = find_images(named_images(arguments))
-    out, misplaced = typed_table(words)
-    faults += choice_faults(words) + unfound + word_faults(words) + misplaced
-    if faults:
-        raise UserError(*faults)
-    trained = find_trained(words)
-    outcome = Outcome(unreadable=found.closed)
-    with saving("out", out), written_whole(out) as stream:
-        write_rows(csv.writer(stream, lineterminator="\n"), trained, found.images, words, outcome)
-    tell_skipped(outcome.unreadable)
-    if words.get("show") == "true":
-        draw_sheet(outcome, trained, out.with_suffix(".png"))
-    print(f"{outcome.classified:,} of {len(found.images):,} images classified")
+    found, unreadable = find_images(options.images)
+    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    config, model, names = for_this_machine(trained.config), trained.build().eval(), trained.class_names
+    first, done = [], 0
+    with atomic_write(out) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", *columns(len(names))])
+        predictions = classify(model, config, found, options.batch_size or config.batch_size)
+        for path, prediction in track(predictions, len(found), "classifying"):
+            if isinstance(prediction, str):
+                unreadable.append((path, prediction))
+                continue
+            done += 1
+            first += [(path, prediction)] if len(first) < MAX_IMAGES else []
+            writer.writerow([printable(path), *fields(prediction, names)])
+        if not done:
+            listed = ", ".join(f"{printable(path)} ({reason})" for path, reason in unreadable[:10])
+            raise UserError(f"images={options.images[0]}: none of {len(found)} images can be read: {listed}.")
+    tell_skipped(unreadable)
+    if options.show:
+        name = trained.folder.path.resolve().name if trained.folder else trained.weights.name
+        with atomic_write(files[1], "wb") as stream:
+            prediction_sheet(first, done, names, name).save(stream, format="png", optimize=True)
+        print(f"sheet: {files[1]}")
+    print(f"{done:,} of {len(found):,} images classified")
     print(f"predictions: {out}", flush=True)
-    return SKIPPED if outcome.unreadable else DONE
+    return SKIPPED if unreadable else DONE
 
 
-def word_faults(words: Mapping[str, str]) -> list[str]:
-    """What is wrong about the words that are this command's own."""
-    faults = []
-    if (show := words.get("show", "false")) not in ("true", "false"):
-        faults.append(f"show={show}: expected true or false.")
-    return faults + count_faults(words, "batch_size")
+def tell_skipped(unreadable: list[tuple[Path, str]]) -> None:
+    """A line on standard error for each image or folder that is left out, with the reason."""
+    from ufgir.inference.predict import printable
 
-
-def typed_table(words: Mapping[str, str]) -> tuple[Path, list[str]]:
-    """The CSV file that the words name, and why it, or the sheet beside it, cannot be written."""
-    text = words.get("out", "predictions.csv")
-    out, faults = typed_path("out", text)
-    if not faults and out.suffix != ".csv":
-        faults = [f"out={text}: expected a file that ends in .csv."]
-    if faults:
-        return out, faults
-    files = (out, out.with_suffix(".png")) if words.get("show") == "true" else (out,)
-    return out, [fault for file in files for fault in place_faults("out", file)]
-
-
-def write_rows(writer, trained: Trained, images: list[Path], words: Mapping[str, str], outcome: Outcome) -> None:
-    """Classify the images, and write each row as soon as it is known; nothing is kept but the outcome.
-
-    Raises:
-        UserError: no image can be read.
-    """
-    config = on_this_machine({**trained.config, "trainer": {**trained.config["trainer"], "accelerator": "auto"}})
-    batch_size = int(words.get("batch_size", config["optim"]["batch_size"]))
-    model = trained.build()
-    writer.writerow(["path", *answer_columns(len(trained.class_names))])
-    answered = tracked(classify(model, config, images, batch_size), len(images), "classifying")
-    for path, answer in readable(answered, outcome):
-        writer.writerow([written(path), *answer_fields(answer, trained.class_names)])
-    if not outcome.classified:
-        lines = [f"{written(path)} ({why})" for path, why in outcome.unreadable[:10]]
-        raise UserError(f"none of the {len(images)} images can be read: {', '.join(lines)}.")
-
-
-def readable(answered: Iterator[tuple[Path, Answer | str]], outcome: Outcome) -> Iterator[tuple[Path, Answer]]:
-    """Those with an answer; the outcome is kept up to date."""
-    for path, answer in answered:
-        if isinstance(answer, str):
-            outcome.unreadable.append((path, answer))
-            continue
-        outcome.classified += 1
-        if len(outcome.first) < MOST:
-            outcome.first.append((path, answer))
-        yield path, answer
-
-
-def draw_sheet(outcome: Outcome, trained: Trained, path: Path) -> None:
-    """Draw the first images with their classes."""
-    name = trained.folder.path.resolve().name if trained.folder else trained.weights.name
-    sheet = prediction_sheet(outcome.first, outcome.classified, trained.class_names, name)
-    with saving("out", path), written_whole(path, "wb") as stream:
-        sheet.save(stream, format="png", optimize=True)
-    print(f"sheet: {path}")
+    for path, reason in unreadable:
+        print(f"skipped: {printable(path)} ({reason})", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(predict, usage=__doc__, after_ctrl_c="nothing was written; the same command starts again"))
+    sys.exit(run_command(main, usage=__doc__))

@@ -1,4 +1,4 @@
-"""Turn the raw Ultra-FGVC release into split CSVs.
+"""Turn the raw Ultra-FGVC release into split CSVs; with `weights`, download pretrained weights ahead.
 
     python -m ufgir.prepare raw=DIR out=DIR [dataset=NAME] [copy=true]
 
@@ -6,6 +6,8 @@ raw      the unpacked release, or the folder of one of its sets
 out      where <out>/<set>/{train,val,train_val,test}.csv and <out>/<set>/images are made
 dataset  only this set: cotton80, soylocal, soygene, soyageing or soyglobal (default: all that are found)
 copy     copy the images; by default <out>/<set>/images links to them
+
+Weights: `python -m ufgir.prepare weights backbone=NAME`; `python -m ufgir.prepare weights --help` tells more.
 """
 
 import sys
@@ -53,6 +55,9 @@ def prepare(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    from ufgir import prepare_weights
     from ufgir.cli import run_command
 
+    if sys.argv[1:2] == ["weights"]:
+        sys.exit(run_command(prepare_weights.prepare_weights, sys.argv[2:], usage=prepare_weights.__doc__))
     sys.exit(run_command(prepare, usage=__doc__))

@@ -1,61 +1,87 @@
 """Draw what a trained model does with the patches of images: which are kept, fused, merged or dropped, block by block.
 
-    python -m ufgir.visualize run=DIR images=FILE_OR_FOLDER_OR_GLOB [images=...] [out=FOLDER] [limit=N]
+    python -m ufgir.visualize run=DIR images=FILE_OR_FOLDER_OR_GLOB [images=...] [out=FOLDER] [limit=N] [rollout=true]
     python -m ufgir.visualize checkpoint=FILE ...
 
 run         the folder of a finished run
 checkpoint  a model.pt of one, wherever it lies now, what python -m ufgir.authors made, or hf-hub:USER/NAME
 images      an image, a folder (with all below it) or a pattern such as 'leaves/*.jpg'; may be given several times
-out         the folder for the figures, one PNG for each image (default: tokens/ beside the weights)
+out         the folder for the pictures, one PNG for each image (default: tokens/ beside the weights)
 limit       at most so many images, spread evenly over those found (default: 16)
+rollout     true: also the attention of the class token through all blocks (attention rollout)
 
-Each figure has the input, the patches after each block with a reducer, and the attention of the class token in the last
-block. Kept patches are clear, dropped ones dark; merged ones are outlined, and shades show shares in fused tokens.
+Each picture has the input, the patches after each block with a reducer, and the attention of the class token in the
+last block. Kept patches are clear and outlined, dropped ones dark; merged and mixed ones have their token's colours.
 """
 
 import sys
-from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
-from ufgir.cli import DONE, SKIPPED, count_faults, parse_words, run_command
-from ufgir.cost import count_macs
-from ufgir.data.progress import tracked
+from pydantic import BaseModel, Field
+
+from ufgir.cli import DONE, SKIPPED, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.files import folder_faults, saving, typed_path
-from ufgir.photos import find_images, named_images, spread, tell_skipped
-from ufgir.pictures import Drawer, Labels, draw_files, figure_names
-from ufgir.runs.tested import tested_images
-from ufgir.runs.trained import TRAINED_WORDS, choice_faults, find_trained
-
-WORDS = (*TRAINED_WORDS, "images", "out", "limit")
-LIMIT = 16
+from ufgir.predict import tell_skipped
+from ufgir.utils import expand_path
 
 
-def visualize(arguments: Sequence[str]) -> int:
-    """Find the model and the images, and draw a figure for each."""
-    words, faults = parse_words(arguments, WORDS)
-    found, unfound = find_images(named_images(arguments))
-    faults += choice_faults(words) + unfound + count_faults(words, "limit")
-    out, misread = typed_path("out", words.get("out", ""))
-    if "out" in words:
-        faults += misread or folder_faults("out", out)
-    if faults:
-        raise UserError(*faults)
-    trained = find_trained(words)
-    model = trained.build().float()
-    gmacs = count_macs(model, trained.config["image_size"]) / 1e9
-    drawer = Drawer(model, trained.config, gmacs, Labels(trained.class_names, tested_images(trained)))
-    chosen = spread(found.images, int(words.get("limit", LIMIT)))
-    out = out if "out" in words else trained.results_folder / "tokens"
-    with saving("out", out):
-        unreadable = draw_files(drawer, tracked(chosen, len(chosen), "drawing"), figure_names(chosen), out)
-    tell_skipped(found.closed + unreadable)
-    if len(chosen) < (there := len(found.images)):
-        print(f"{len(chosen)} of the {there} images were taken; limit={there} takes all of them")
-    if len(unreadable) == len(chosen):
-        raise UserError("none of the images can be read; nothing was drawn.")
-    print(f"figures: {out}", flush=True)
-    return SKIPPED if found.closed or unreadable else DONE
+class Options(BaseModel):
+    run: str | None = None
+    checkpoint: str | None = None
+    images: Annotated[list[str], Field(min_length=1)]
+    out: str | None = None
+    limit: Annotated[int, Field(ge=1)] = 16
+    rollout: bool = False
+
+
+def main(arguments: list[str]) -> int:
+    """Find the model and the images, and draw a picture for each."""
+    options = parse_options(Options, arguments)
+    out = None if options.out is None else expand_path("out", options.out)
+    if out is not None and (not out.parent.is_dir() or (out.exists() and not out.is_dir())):
+        raise UserError(f"out={options.out}: expected a folder, existing or new, in a folder that exists.")
+
+    from ufgir.data.images import find_images, track
+    from ufgir.data.transforms import decode_for_test
+    from ufgir.inference.predict import resize_of
+    from ufgir.inference.token_maps import draw_images, picture_names, spread
+    from ufgir.training.run import model_arguments
+    from ufgir.training.trained import is_cached, load_trained
+
+    found, unreadable = find_images(options.images)
+    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    chosen, config = spread(found, options.limit), trained.config
+    out = out or (Path() if is_cached(trained.weights) else trained.weights.parent) / "tokens"
+    images = decode_for_test(chosen, resize_of(config), config.image_size, ahead=2)
+    drawn, broken = draw_images(
+        trained.build().float(), track(images, len(chosen), "drawing"), out, picture_names(chosen),
+        arguments=model_arguments(config, len(trained.class_names)), class_names=trained.class_names,
+        true_classes=true_classes(trained), rollout=options.rollout,
+    )  # fmt: skip
+    unreadable += broken
+    tell_skipped(unreadable)
+    if not drawn:
+        raise UserError(f"images={options.images[0]}: none of the images can be read; nothing was drawn.")
+    if len(chosen) < len(found):
+        print(f"{len(chosen)} of the {len(found)} images were taken; limit={len(found)} takes all of them")
+    print(f"pictures: {out}", flush=True)
+    return SKIPPED if unreadable else DONE
+
+
+def true_classes(trained) -> dict[Path, int]:
+    """Class id by absolute path of the images that a run was evaluated on; empty if its data cannot be found."""
+    from ufgir.inference.evaluate import configs_of
+    from ufgir.training.run import build_data
+
+    try:
+        splits = build_data(configs_of(trained)[0]).splits
+    except (UserError, AttributeError):
+        return {}
+    tables = [table for role, table in splits.roles.items() if role != "train"]
+    pairs = [pair for table in tables for pair in zip(splits.paths(table), table["class_id"], strict=True)]
+    return {path.absolute(): class_id for path, class_id in pairs}
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(visualize, usage=__doc__, after_ctrl_c="the figures drawn until then stay, whole"))
+    sys.exit(run_command(main, usage=__doc__))

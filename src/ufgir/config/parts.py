@@ -35,15 +35,14 @@ def build(part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
 
 
 def check(
-    key: str, part: Mapping[str, Any], given: tuple[str, ...] = (), trial: Callable[[Mapping], str | None] | None = None
+    key: str, part: Mapping[str, Any], trial: Callable[[str, Mapping], Iterator[str]] | None = None
 ) -> Iterator[str]:
     """Errors of a part: its target cannot be imported, or does not take an argument.
 
     Args:
         key: where it stands in the configuration.
         part: `_target_` and its arguments.
-        given: parameters that the run fills in; an argument of this name is refused.
-        trial: makes an object of it, and returns an error message for arguments that the target passes on.
+        trial: makes an object of it, and yields errors of values and of arguments that the target passes on.
     """
     target = part.get("_target_")
     if not isinstance(target, str):
@@ -60,22 +59,29 @@ def check(
     unknown = [name for name in arguments if known is not None and name not in known]
     for name in unknown:
         yield f"{key}.{name}={part[name]}: {target} has no argument {name}.{did_you_mean(name, known)}"
-    if trial is not None and not unknown and (message := trial(part)):
-        yield f"{key}: {message}"
+    if trial is not None and not unknown:
+        yield from trial(key, part)
 
 
-def try_optimizer(part: Mapping[str, Any]) -> str | None:
-    """Why no optimizer of this part can be made, or None. timm passes most arguments on, so names show only here."""
-    return _try_optimizer(repr(sorted(part.items())), lambda: part)
+def try_optimizer(key: str, part: Mapping[str, Any]) -> Iterator[str]:
+    """The values of which no optimizer can be made. timm passes most arguments on unchecked."""
+    part = {name: value for name, value in part.items() if value is not None and name != "fused"}
+    reason = _refusal(part)
+    if reason is None:
+        return
+    without = {name: {other: part[other] for other in part if other != name} for name in part if name not in HYDRA_KEYS}
+    culprits = [name for name in without if _refusal(without[name]) is None]
+    where = f"{key}.{culprits[0]}={part[culprits[0]]}" if culprits else key
+    yield f"{where}: {part['_target_']} does not take it ({reason})."
 
 
-def _try_optimizer(_: str, part: Callable[[], Mapping[str, Any]]) -> str | None:
+def _refusal(part: Mapping[str, Any]) -> str | None:
     import torch
 
     try:
-        build({**part(), "fused": False} if "fused" in part() else part(), [torch.nn.Parameter(torch.zeros(1))])
+        build(part, [torch.nn.Parameter(torch.zeros(1))])
     except Exception as error:
-        return f"{part()['_target_']} refuses its arguments ({summarize(error.__cause__ or error)})."
+        return summarize(error)
     return None
 
 

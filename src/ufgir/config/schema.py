@@ -1,5 +1,6 @@
 """What a run's configuration may be. Heavy libraries are imported only where a check needs them."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ufgir.config import parts
-from ufgir.errors import UserError, did_you_mean
+from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.utils import expand_path
 
 Part = dict[str, Any]  # `_target_` and its arguments
@@ -335,9 +336,17 @@ def _errors_between(checks: Iterable[Check], config: Any, skip_failures: bool = 
 
 
 def _check_backbone(config: RunConfig) -> Iterator[str]:
+    from timm.models.vision_transformer import VisionTransformer
+
     from ufgir.models.backbones import describe
 
     backbone, layers = config.backbone, config.reduction_layers
+    known = list(inspect.signature(VisionTransformer.__init__).parameters)[1:]
+    if unknown := [name for name in backbone.kwargs if name not in known]:
+        for name in unknown:
+            key = f"backbone.kwargs.{name}={show(backbone.kwargs[name])}"
+            yield f"{key}: timm's VisionTransformer has no such argument.{did_you_mean(name, known)}"
+        return
     info = describe(backbone.name, backbone.kwargs)
     step = math.lcm(*info.patch)
     if config.image_size % step:
@@ -354,23 +363,31 @@ def _check_backbone(config: RunConfig) -> Iterator[str]:
 
 
 def _check_model(config: RunConfig) -> Iterator[str]:
+    import torch
+
     from ufgir.models.heads import resolve_head
-    from ufgir.reducers import resolve_reducer
+    from ufgir.reducers import Stage, resolve_reducer
 
     rates, layers = config.keep_rate, config.reduction_layers
     if isinstance(rates, list) and len(rates) != len(layers):
-        yield f"keep_rate={show(rates)}: expected one number, or {len(layers)}, one for each reduction layer."
+        yield (
+            f"keep_rate={show(rates)}: {len(rates)} rates for {len(layers)} reduction layers. Give one number, or one "
+            f"for each of reduction_layers={show(layers)}."
+        )
     rate = config.reducer.keep_rate if rates is None else rates
     if config.reducer.name == "none" and rate != 1:
         yield f"keep_rate={show(rate)}: reducer=none keeps every token. Leave keep_rate out, or choose a reducer."
-    for resolve, part in (
-        (resolve_reducer, {"name": config.reducer.name, **config.reducer.arguments()}),
-        (resolve_head, _head(config.plugins.head)),
+    reducer, head = {"name": config.reducer.name, **config.reducer.arguments()}, _head(config.plugins.head)
+    for key, part, resolve, sizes in (
+        ("reducer", reducer, resolve_reducer, (Stage(0, (0.5, 0.5), 196, 64),)),
+        ("plugins.head", head, resolve_head, (64, 2, 10)),
     ):
         try:
-            resolve(part)
-        except ValueError as error:
-            yield str(error)
+            kind, options = resolve(part)
+            with torch.device("meta"):  # whether it takes these values; nothing is allocated
+                kind and kind(*sizes, **options)
+        except (ValueError, TypeError) as error:
+            yield f"{key}={show(part)}: {summarize(error)}."
     cache = config.plugins.cache
     if cache and cache.num_clr == 0 and not cache.gap:
         yield "plugins.cache.num_clr=0: the cache would be empty with plugins.cache.gap=false. Change one of the two."
@@ -386,7 +403,10 @@ def _check_batch(config: RunConfig) -> Iterator[str]:
             "(trainer.devices times trainer.num_nodes)."
         )
     elif config.plugins.head.get("name") == "cla" and config.batch_size // processes < 2:
-        yield f"batch_size={config.batch_size}: the BatchNorm of the CLA head needs at least 2 images in each process."
+        yield (
+            f"batch_size={config.batch_size} with plugins={config.plugins.name}: the BatchNorm of the CLA head needs "
+            "at least 2 images in each process."
+        )
 
 
 def _check_schedule(config: RunConfig) -> Iterator[str]:
@@ -421,8 +441,6 @@ def _check_data(config: RunConfig) -> Iterator[str]:
 def _check_trainer(config: RunConfig) -> Iterator[str]:
     extra = set(config.trainer.arguments()) - set(TrainerConfig.model_fields)
     if extra:
-        import inspect
-
         from lightning import Trainer
 
         known = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
@@ -463,10 +481,10 @@ def _check_callbacks(config: RunConfig) -> Iterator[str]:
 
 def _check_parts(config: RunConfig) -> Iterable[str]:
     """Every `_target_`: importable, and its argument names known."""
-    yield from parts.check("optim", config.optim, given=("model_or_params", "params"), trial=parts.try_optimizer)
+    yield from parts.check("optim", config.optim, trial=parts.try_optimizer)
     if config.schedule is not None:
         yield from parts.check("schedule", {k: v for k, v in config.schedule.items() if k != "interval"})
-    yield from parts.check("dataset", config.dataset.arguments(), trial=None)
+    yield from parts.check("dataset", config.dataset.arguments())
     for number, part in enumerate(config.augment.train):
         yield from parts.check(f"augment.train.{number}", part)
     if config.augment.batch is not None:

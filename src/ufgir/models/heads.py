@@ -24,6 +24,8 @@ class CrossLayerHead(nn.Sequential):
     """
 
     def __init__(self, dim: int, groups: int, num_classes: int, multiplier: int = 2) -> None:
+        if multiplier < 1:
+            raise ValueError(f"multiplier={multiplier}: expected at least 1")
         hidden = multiplier * dim
         super().__init__(
             nn.BatchNorm1d(dim),

@@ -35,6 +35,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def stage_keep_rates(keep_rate: float | Sequence[float], stages: int) -> tuple[float, ...]:
     """One keep rate for each of `stages` reduction layers.
 
+    Attributes:
+        keep_rates: one rate for each reduction layer.
+
     Raises:
         ValueError: a rate outside (0, 1], or a list of another length.
     """
@@ -154,6 +157,7 @@ class ReducedViT(VisionTransformer):
         for layer, stage in self._stages(keep_rate).items():
             if stage.keep_rate < 1:
                 self.reducers[layer] = kind(stage, **options)
+        self.keep_rates = stage_keep_rates(keep_rate if kind else 1.0, len(self.reduction_layers))
         self.collected_layers: tuple[int, ...] = ()
         if self._head[0] is not None:
             self.collected_layers = tuple(sorted({*self.reduction_layers, depth - 1}))
@@ -238,6 +242,7 @@ class ReducedViT(VisionTransformer):
             reducer.set_stage(stages[layer])
         for layer, stage in created.items():
             self.reducers[layer] = self._like_backbone(kind(stage, **options))
+        self.keep_rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
         self._warn(stacklevel=3)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:

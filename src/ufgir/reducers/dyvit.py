@@ -26,6 +26,8 @@ class DyViT(Reducer):
 
     def __init__(self, stage: Stage, ratio_weight: float = 2.0) -> None:
         super().__init__(stage)
+        if ratio_weight < 0:
+            raise ValueError(f"ratio_weight={ratio_weight}: expected at least 0")
         self.ratio_weight = ratio_weight
         dim = stage.dim
         self.in_conv = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU())

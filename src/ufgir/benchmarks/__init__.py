@@ -1,1 +1,0 @@
-"""What models, training steps and loaders take in time and memory, measured side by side."""

@@ -1,0 +1,378 @@
+"""A trained model tested again: its numbers, each image and class, what it confuses, and its keep-rate curve."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassCalibrationError, MulticlassF1Score
+
+from ufgir.config import RunConfig
+from ufgir.config.compose import compose
+from ufgir.data import ImageDataModule
+from ufgir.errors import UserError
+from ufgir.inference.contact_sheet import confusion_sheet
+from ufgir.inference.predict import (
+    Prediction,
+    classify,
+    columns,
+    fields,
+    oom_as_failure,
+    printable,
+    resize_of,
+    top_classes,
+)
+from ufgir.models import ReducedViT, count_macs
+from ufgir.training.module import LitClassifier
+from ufgir.training.run import build_data, quiet_lightning, reset_peak_memory
+from ufgir.training.run import evaluate as run_test
+from ufgir.training.run_folder import RunFolder
+from ufgir.training.trained import Trained, for_this_machine
+from ufgir.utils import atomic_write, expand_path
+
+# What only training needs is left out: its weights file or a class of its own may be missing on this machine.
+INFERENCE_ONLY = {
+    "backbone.pretrained": False, "backbone.checkpoint": None, "augment": {"train": []}, "callbacks": {}, "logger": {},
+    "optim": {"_target_": "torch.optim.SGD"}, "schedule": None,
+}  # fmt: skip
+
+
+@dataclass
+class Tested:
+    """What came of one test.
+
+    Attributes:
+        numbers: as they are written to JSON.
+        images: a row for each image in the order of the table: `path`, `class_id`, `prediction`, `predicted` (class
+            id), `confidence` (its probability) and `correct`.
+    """
+
+    numbers: dict[str, Any]
+    images: pd.DataFrame
+
+
+class Collector(L.Callback):
+    """Keeps the prediction of each image, and computes macro F1 and the calibration error of 15 bins in percent."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.predictions: list[Prediction] = []
+        self.labels: list[int] = []
+        self.f1 = MulticlassF1Score(num_classes, average="macro", validate_args=False)
+        self.ece = MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False)
+
+    def on_test_batch_end(self, trainer, pl_module, outputs: Tensor, batch, batch_idx, dataloader_idx=0) -> None:
+        logits, labels = outputs.float().cpu(), batch[1].cpu()
+        self.predictions += top_classes(logits)
+        self.labels += labels.tolist()
+        self.f1.update(logits, labels)
+        self.ece.update(logits.softmax(dim=1), labels)
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self.on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
+def configs_of(
+    trained: Trained,
+    *,
+    keep_rates: Sequence[float | list[float]] | None = None,
+    image_size: int | None = None,
+    dataset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+) -> list[RunConfig]:
+    """The configuration of each test, one for each keep rate, for this machine.
+
+    Args:
+        trained: the weights.
+        keep_rates: other keep rates than the weights were trained with.
+        image_size: another side of the images, pixels; the resize keeps its proportion to it.
+        dataset: a file of the group `dataset`.
+        changes: other values by dotted key, such as `dataset.root`.
+        batch_size: images in one pass.
+
+    Raises:
+        UserError: all values that are not allowed.
+    """
+    changes = dict(changes or {})
+    if "protocol" in changes:
+        changes |= {"fold": None, "folds": None}
+    budget = {} if image_size is None else {"image_size": image_size}
+    base = trained.config.updated({**INFERENCE_ONLY, **budget}, check=False)
+    if dataset is not None:
+        changes = {"dataset": {**compose([f"dataset={dataset}"])["dataset"], "resize": resize_of(base)}, **changes}
+    configs, errors = [], []
+    for rate in keep_rates or [base.keep_rate]:
+        try:
+            configs.append(base.updated({"keep_rate": rate, **changes}))
+        except UserError as error:
+            errors += error.messages
+    if errors:
+        raise UserError(*dict.fromkeys(errors))
+    here = {"trainer": for_this_machine(configs[0]).trainer.model_dump(), "batch_size": batch_size or base.batch_size}
+    return [config.updated(here, check=False) for config in configs]
+
+
+def build_models(trained: Trained, configs: Sequence[RunConfig]) -> list[ReducedViT]:
+    """A model for each configuration; they share the memory of their weights.
+
+    Raises:
+        UserError: the reasons of all that cannot be built.
+    """
+    models, errors = [], []
+    for config in configs:
+        try:
+            models.append(trained.build(config))
+        except UserError as error:
+            errors += error.messages
+    if errors:
+        raise UserError(*errors)
+    return models
+
+
+def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataModule:
+    """The data to test on, checked.
+
+    Args:
+        trained: the weights.
+        config: says which data.
+        own: take the tables in the run's folder, which are those of its training, whatever became of the originals.
+
+    Raises:
+        UserError: the data are missing, broken, or have other classes than the weights.
+    """
+    arguments = config.dataset.arguments()
+    if own and trained.folder is not None and config.dataset.is_ours and arguments.get("format") in ("csv", "folder"):
+        if arguments.get("root") is None:
+            raise UserError("dataset.root: missing. Give dataset.root=DIR, the folder of the data set.")
+        images = expand_path("dataset.root", arguments["root"]).absolute() / arguments.get("images", "images")
+        places = {"format": "csv", "root": str(trained.folder.splits), "images": str(images), "expected": None}
+        config = config.updated({f"dataset.{name}": value for name, value in places.items()}, check=False)
+    data = build_data(config)
+    if not isinstance(data, ImageDataModule):
+        raise UserError(f"dataset={config.dataset.name}: only data of ufgir.ImageDataModule can be evaluated.")
+    if data.num_classes != len(trained.class_names):
+        raise UserError(
+            f"dataset={config.dataset.name}: it has {data.num_classes} classes, the weights were trained on "
+            f"{len(trained.class_names)}. Give the data that they were trained on, or other images of the same classes."
+        )
+    pairs = zip(data.class_names, trained.class_names, strict=True)
+    for number, (here, there) in enumerate(pairs):
+        if here != there != str(number):  # converted weights have no names
+            print(f"class {number} is named {here} in the data and {there} in the weights: compared by number")
+            break
+    data.prepare_data()
+    data.check_images()
+    return data
+
+
+def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: ImageDataModule) -> Tested:
+    """Test a model on the test table, or on the validation table with `protocol=val`."""
+    role = "val" if config.protocol == "val" else "test"
+    one_table = config.updated({"protocol": role, "fold": None, "folds": None}, check=False)
+    collector = Collector(data.num_classes)
+    gmacs = round(count_macs(model, config.image_size) / 1e9, 4)
+    module = LitClassifier(model, num_classes=data.num_classes)
+    reset_peak_memory()  # another keep rate may have been tested before
+    with quiet_lightning(), oom_as_failure():
+        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, [], [collector])
+    numbers |= {f"{role}_f1": round(100 * collector.f1.compute().item(), 4)}
+    numbers |= {f"{role}_ece": round(100 * collector.ece.compute().item(), 4)}
+    numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
+    numbers |= {"image_size": config.image_size, "gmacs": gmacs}
+    images = pd.DataFrame(
+        {
+            "path": data.splits.paths(data.splits.roles[role])[: len(collector.labels)],  # limited runs test fewer
+            "class_id": collector.labels,
+            "prediction": collector.predictions,
+            "predicted": [prediction.classes[0] for prediction in collector.predictions],
+            "confidence": [prediction.probabilities[0] for prediction in collector.predictions],
+        }
+    )
+    return Tested(numbers, images.assign(correct=images["class_id"] == images["predicted"]))
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """The layers whose statistics `recalibrate` can compute again: those of the CLA head."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def recalibrate(model: ReducedViT, config: RunConfig, paths: Sequence[Path]) -> None:
+    """Compute the statistics of a model's BatchNorm layers again on training images, at its present keep rate.
+
+    Everything else is in evaluation mode. Other models that share the memory of the weights keep their statistics.
+
+    Args:
+        model: with BatchNorm layers.
+        config: of the test.
+        paths: training images, prepared as test images; of the last batch only if it is whole.
+    """
+    model.eval()
+    norms = batch_norms(model)
+    for norm in norms:
+        for name, value in list(norm.named_buffers()):
+            setattr(norm, name, value.clone())
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum, before = None, norm.momentum  # the mean over all batches
+    order = np.random.default_rng(0).permutation(len(paths))  # tables are sorted by class
+    whole = len(paths) // config.batch_size * config.batch_size or len(paths)
+    for _ in classify(model, config, [paths[number] for number in order[:whole]], config.batch_size):
+        pass
+    for norm in norms:
+        norm.eval()
+        norm.momentum = before
+
+
+def class_table(images: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """A row for each class: images, correct ones, accuracy in percent (empty without images), and what the others are
+    taken for most often."""
+    rows = []
+    groups = dict(list(images.groupby("class_id")))
+    for class_id, name in enumerate(class_names):
+        own = groups.get(class_id, images.iloc[:0])
+        wrong = own.loc[~own["correct"], "predicted"].value_counts()
+        rows.append(
+            {
+                "class": name,
+                "images": len(own),
+                "correct": int(own["correct"].sum()),
+                "accuracy": round(100 * own["correct"].mean(), 2) if len(own) else None,
+                "most_taken_for": class_names[wrong.index[0]] if len(wrong) else None,
+                "times": int(wrong.iloc[0]) if len(wrong) else 0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def confusions(images: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair of a class and another that its images were taken for, the most frequent first.
+
+    Returns:
+        `class_id`, `predicted`, `times`, `images` (of the class), `confidence` (mean probability of the wrong class).
+    """
+    wrong = images[~images["correct"]].groupby(["class_id", "predicted"])
+    pairs = wrong.agg(times=("path", "size"), confidence=("confidence", "mean")).reset_index()
+    pairs["images"] = pairs["class_id"].map(images.groupby("class_id").size()).astype(int)
+    return pairs.sort_values(["times", "confidence"], ascending=False, kind="stable", ignore_index=True)
+
+
+def write_test(tested: Tested, data: ImageDataModule, folder: Path) -> None:
+    """Write the tables and pictures of one test."""
+    folder.mkdir(exist_ok=True)
+    names, images = data.class_names, tested.images
+    with atomic_write(folder / "predictions.csv") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "class", "correct", *columns(len(names))])
+        for row in images.itertuples():
+            correct = str(bool(row.correct)).lower()
+            writer.writerow([printable(row.path), names[row.class_id], correct, *fields(row.prediction, names)])
+    pairs = confusions(images)
+    named = pairs.assign(**{"class": [names[number] for number in pairs["class_id"]]})
+    named = named.assign(taken_for=[names[number] for number in pairs["predicted"]])
+    named = named[["class", "taken_for", "times", "images", "confidence"]]
+    tables = {"classes": class_table(images, names), "confusions": named}
+    for name, table in tables.items():
+        with atomic_write(folder / f"{name}.csv") as stream:
+            table.round(4).to_csv(stream, index=False, lineterminator="\n")
+    with atomic_write(folder / "confusions.png", "wb") as stream:
+        confusion_sheet(pairs, images, data.splits).save(stream, format="png", optimize=True)
+    matrix = np.zeros((len(names), len(names)), int)
+    np.add.at(matrix, (images["class_id"], images["predicted"]), 1)
+    save_figure(matrix_figure(matrix, names, data.splits.name), folder, "confusion_matrix", ("png",))
+
+
+def write_curve(points: Sequence[Mapping[str, Any]], trained_rate: Any, title: str, classes: int, folder: Path) -> None:
+    """Write the numbers of several keep rates as a table, the cheapest first, and as a picture."""
+    folder.mkdir(exist_ok=True)
+    table = pd.DataFrame([{**point, "keep_rate": rate_text(point["keep_rate"])} for point in points])
+    role = "val" if "val_top1" in table else "test"
+    kinds = ["recalibrated"] if "recalibrated" in table else []
+    numbers = [f"{role}_{name}" for name in ("top1", "top5", "f1", "ece", "loss")]
+    shown = ["keep_rate", *kinds, *numbers, "gmacs", "images_per_second", f"{role}_images", "image_size"]
+    table = table[shown].sort_values(["gmacs", *kinds], kind="stable", ignore_index=True)
+    with atomic_write(folder / "keep_rates.csv") as stream:
+        table.to_csv(stream, index=False, lineterminator="\n")
+    figure = curve_figure(table, role, rate_text(trained_rate), title, classes)
+    save_figure(figure, folder, "keep_rates", ("png", "svg"))
+
+
+def rate_text(rate: float | list[float], joint: str = " ") -> str:
+    """A keep rate, or one for each stage, as text."""
+    return joint.join(f"{number:g}" for number in (rate if isinstance(rate, list) else [rate]))
+
+
+def curve_figure(table: pd.DataFrame, role: str, trained_rate: str, title: str, classes: int) -> Figure:
+    """Top-1 against GMACs, each point with its keep rate; a ring around that of the training."""
+    figure = Figure(figsize=(6.5, 4.6), layout="constrained")
+    axis = figure.add_subplot()
+    recalibrated = table.get("recalibrated", pd.Series(False, table.index))
+    for label, color, rows in (
+        ("these weights", "#0072B2", table[~recalibrated]),
+        ("BatchNorm recalibrated on training images", "#009E73", table[recalibrated]),
+    ):
+        if len(rows):
+            axis.plot(rows["gmacs"], rows[f"{role}_top1"], marker="o", color=color, label=label)
+    plain = table[~recalibrated]
+    own = plain[plain["keep_rate"] == trained_rate]
+    if len(own):
+        style = {"linestyle": "", "marker": "o", "markersize": 14, "markerfacecolor": "none", "color": "#D55E00"}
+        axis.plot(own["gmacs"], own[f"{role}_top1"], label=f"keep rate of the training, {trained_rate}", **style)
+    axis.axhline(100 / classes, color="#888888", linestyle=":", linewidth=1, label=f"chance, {100 / classes:.1f} %")
+    highest = table.groupby("gmacs", as_index=False).agg({f"{role}_top1": "max", "keep_rate": "first"})
+    for gmacs, top1, rate in highest.itertuples(index=False):
+        axis.annotate(rate, (gmacs, top1), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9)
+    axis.set_title(title, fontsize=10, fontweight="bold")
+    axis.set_xlabel("GMACs of one image (above each point: keep rate)")
+    axis.set_ylabel(f"{'validation' if role == 'val' else 'test'} top-1, %")
+    axis.margins(0.1, 0.2)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=9, frameon=False)
+    return figure
+
+
+def matrix_figure(matrix: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """The confusion matrix (C, C) as a picture; each row is a class, in percent of its images."""
+    count = len(matrix)
+    is_small = count <= 60  # then each class has its name
+    side = max(5.0, 0.19 * count + 2.5) if is_small else 9.0
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axis = figure.add_subplot()
+    share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = np.where(matrix.sum(axis=1, keepdims=True) > 0, share, np.nan)  # no images: blank
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100, interpolation="nearest" if is_small else "antialiased")
+    figure.colorbar(image, ax=axis, label="% of the class's images", shrink=0.8)
+    if is_small:
+        shown = [name if len(name) <= 24 else f"{name[:23]}…" for name in class_names]
+        axis.set_xticks(range(count), shown, rotation=90, fontsize=8, parse_math=False)
+        axis.set_yticks(range(count), shown, fontsize=8, parse_math=False)
+        for row, column in np.argwhere(matrix > 0) if count <= 30 else ():
+            color = "white" if share[row, column] > 55 else "#333333"
+            axis.text(column, row, matrix[row, column], ha="center", va="center", fontsize=7, color=color)
+    axis.set_xlabel("predicted class" if is_small else "predicted class, by number")
+    axis.set_ylabel("true class" if is_small else "true class, by number")
+    diagonal = np.trace(matrix) / max(matrix.sum(), 1)
+    axis.set_title(f"{title}: {matrix.sum():,} images, {diagonal:.1%} on the diagonal", fontsize=10)
+    return figure
+
+
+def save_figure(figure: Figure, folder: Path, name: str, endings: Sequence[str]) -> None:
+    """Write `<name>.<ending>` for each ending."""
+    for ending in endings:
+        metadata = {"Software": None} if ending == "png" else {"Date": None}
+        with atomic_write(folder / f"{name}.{ending}", "wb") as stream:
+            figure.savefig(stream, format=ending, dpi=150, metadata=metadata)
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write the numbers; the last file of an evaluation."""
+    with atomic_write(file) as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")

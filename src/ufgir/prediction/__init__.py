@@ -1,1 +1,0 @@
-"""From images to classes: classify, write rows and sheets."""

@@ -1,0 +1,107 @@
+"""From runs to cells: folds pooled, seeds averaged, and paired differences with their intervals."""
+
+import numpy as np
+import pandas as pd
+
+from ufgir.report.collect import CELL
+
+MEASURED = ["gmacs", "params_m", "images_per_second", "train_minutes", "vram_gb"]  # averaged over the runs of a cell
+RESAMPLES = 10_000
+LEVEL = 95  # percent of the bootstrap distribution within the interval
+
+
+def scored(runs: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs of a protocol with their accuracy as `top1`, limited ones left out.
+
+    The folds of a cross-validation become one row for each seed: the share of all images that were classified
+    correctly, each image tested once. A seed without all of its folds is left out.
+
+    Returns:
+        the rows; and those of `CELL` and `seed` left out, with `why`.
+    """
+    runs = runs[(runs["protocol"] == protocol) & ~runs["limited"]]
+    runs = runs.assign(top1=runs["val_top1" if protocol == "val" else "test_top1"])
+    keys = [*CELL, "seed"]
+    if protocol != "cv":
+        return runs, runs.iloc[:0].assign(why="")[[*keys, "why"]]
+    images = runs["test_images"].fillna(runs.groupby(keys)["test_images"].transform("mean")).fillna(1.0)
+    runs = runs.assign(test_images=images, hits=images * runs["top1"])
+    groups = runs.groupby(keys)
+    pooled = groups.first()
+    pooled[MEASURED] = groups[MEASURED].mean()
+    pooled["train_minutes"] = groups["train_minutes"].sum(min_count=1)
+    pooled["test_images"] = groups["test_images"].sum()
+    pooled["top1"] = groups["hits"].sum() / pooled["test_images"]
+    pooled["why"] = [_absent_folds(part) for _, part in groups]
+    pooled = pooled.reset_index()
+    is_whole = pooled["why"] == ""
+    return pooled[is_whole].drop(columns="why"), pooled.loc[~is_whole, [*keys, "why"]]
+
+
+def _absent_folds(runs: pd.DataFrame) -> str:
+    folds = int(runs["folds"].max() if runs["folds"].notna().any() else runs["fold"].max() + 1)
+    absent = sorted(set(range(folds)) - set(runs["fold"].dropna().astype(int)))
+    return f"absent folds: {', '.join(map(str, absent))} (of {folds})" if absent else ""
+
+
+def cells_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell of the rows of `scored`.
+
+    Returns:
+        `CELL`; `n` runs (seeds) and their `seeds`; `mean` and `std` of the top-1 in percent (`std` with n - 1, NaN for
+        one run); the means of `MEASURED`.
+    """
+    groups = runs.sort_values([*CELL, "seed"]).groupby(CELL)
+    cells = groups["top1"].agg(n="size", mean="mean", std="std")
+    cells["seeds"] = groups["seed"].agg(lambda seeds: " ".join(map(str, seeds)))
+    return cells.join(groups[MEASURED].mean()).reset_index()
+
+
+def main_variant(cells: pd.DataFrame, best: bool) -> pd.DataFrame:
+    """One variant of each cell, for figures: that with the most runs, then the first; or the most accurate one."""
+    order = ["mean", "variant"] if best else ["n", "variant"]
+    names = [name for name in CELL if name != "variant"]
+    return cells.sort_values(order, ascending=[False, True]).drop_duplicates(names).sort_index()
+
+
+def pairs_of(runs: pd.DataFrame, better: str = "clca", worse: str = "base") -> tuple[pd.DataFrame, int]:
+    """Runs of the same cell and seed but for the plug-ins.
+
+    Returns:
+        `CELL` without `plugins`, `seed` and the `difference` in percentage points; and the number of runs of either
+        setting that have no partner.
+    """
+    keys = [name for name in CELL if name != "plugins"] + ["seed"]
+    wide = runs[runs["plugins"].isin([better, worse])].pivot(index=keys, columns="plugins", values="top1")
+    wide = wide.reindex(columns=[better, worse])
+    pairs = wide.dropna()
+    return (pairs[better] - pairs[worse]).rename("difference").reset_index(), len(wide) - len(pairs)
+
+
+def summary(pairs: pd.DataFrame) -> dict[str, float]:
+    """Mean difference, its interval and who won how often.
+
+    The unit is a cell, its seeds averaged, because the seeds of a cell say little about other cells; within a single
+    cell it is the seed.
+
+    Returns:
+        `units`, `of` (cells or seeds), `mean`, `low`, `high` (percentage points; NaN for one unit), `wins`, `ties`,
+        `losses`.
+    """
+    units = pairs.groupby([name for name in CELL if name != "plugins"])["difference"].mean()
+    of = "cells" if len(units) > 1 else "seeds"
+    values = (units if len(units) > 1 else pairs["difference"]).to_numpy()
+    low, high = bootstrap_interval(values)
+    return {
+        "units": len(values), "of": of, "mean": values.mean(), "low": low, "high": high,
+        "wins": int((values > 0).sum()), "ties": int((values == 0).sum()), "losses": int((values < 0).sum()),
+    }  # fmt: skip
+
+
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of (n,) units at `LEVEL` percent, the same every time."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    return float(low), float(high)

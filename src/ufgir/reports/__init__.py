@@ -1,1 +1,0 @@
-"""From collected runs to a folder with tables, figures and a page; see `ufgir.report`."""
