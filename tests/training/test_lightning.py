@@ -98,6 +98,7 @@ def test_the_checkpoint_of_a_run_loads_without_further_arguments(here):
     assert torch.load(folder / "last.ckpt", weights_only=True)["config"] == results["config"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:No seed found")
 def test_lightning_cli(here, monkeypatch):
     arguments = [
         "fit", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.logger=false",
