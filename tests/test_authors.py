@@ -126,7 +126,14 @@ def test_mistakes_leave_nothing(here, capsys):
     assert "blocks.3.norm1.bias" in capsys.readouterr().err
     assert authors("checkpoint=theirs.pth", "keep_rate=1.5", "plugins=clac", "plugins.cache.gap=7", "keep=0.5") == 2
     error = capsys.readouterr().err
-    for part in ("out: missing", "keep_rate=1.5", "plugins=clac", "clca", "plugins.cache.gap=7", "Did you mean 'keep_rate'"):
+    for part in (
+        "out: missing",
+        "keep_rate=1.5",
+        "plugins=clac",
+        "clca",
+        "plugins.cache.gap=7",
+        "Did you mean 'keep_rate'",
+    ):
         assert part in error
     assert {path.name for path in here.iterdir()} == {"theirs.pth"}
     assert authors("--help") == 0
