@@ -71,7 +71,11 @@ def test_help_imports_neither_torch_nor_lightning():
 def test_tab_completion(line, expected, tmp_path):
     environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
     done = subprocess.run(
-        [sys.executable, "-m", "ufgir", "-sc", "query=bash"], env=environment, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-m", "ufgir", "-sc", "query=bash"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert expected in done.stdout, done.stderr
 

@@ -32,7 +32,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.compare import expand_configs, split_arguments
 from ufgir.config import RunConfig
-from ufgir.config.schema import check_machine
+from ufgir.config.checks import check_machine
 from ufgir.errors import RunFailed, UfgirWarning, UserError
 from ufgir.utils import atomic_write
 

@@ -93,7 +93,7 @@ def build_model(config: RunConfig, classes: int):
 def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:
     """The row of a model: what it is, and its tokens, parameters and MACs."""
     from ufgir.models.backbones import backbone_label
-    from ufgir.training.run import measure
+    from ufgir.training.facts import measure
 
     measured = measure(model, config.image_size)
     measured["tokens"] = " ".join(str(measured["tokens"][layer]) for layer in config.reduction_layers)

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.inference import evaluate
     from ufgir.training.checkpoint import weights_digest
-    from ufgir.training.run import print_table
+    from ufgir.training.facts import print_table
     from ufgir.training.trained import load_trained
 
     trained = load_trained(run=options.run, checkpoint=options.checkpoint)

@@ -12,7 +12,15 @@ from lightning.pytorch.loggers import CSVLogger
 import ufgir
 from tiny import train
 
-MODEL = {"backbone": "micro", "num_classes": 4, "img_size": 32, "reducer": "evit", "keep_rate": 0.5, "cache": True, "head": "cla"}
+MODEL = {
+    "backbone": "micro",
+    "num_classes": 4,
+    "img_size": 32,
+    "reducer": "evit",
+    "keep_rate": 0.5,
+    "cache": True,
+    "head": "cla",
+}
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

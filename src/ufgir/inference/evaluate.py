@@ -29,8 +29,9 @@ from ufgir.inference.predict import (
     top_classes,
 )
 from ufgir.models import ReducedViT, count_macs
+from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
-from ufgir.training.run import build_data, quiet_lightning, reset_peak_memory
+from ufgir.training.run import build_data, quiet_lightning
 from ufgir.training.run import evaluate as run_test
 from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained, for_this_machine
