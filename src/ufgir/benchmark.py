@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load + torch.get_num_threads() > cores + 1:
-        warnings.warn(f"other programs use this machine (load {load:.1f}, {cores} cores).", UfgirWarning, stacklevel=2)
+        text = f"other programs use this machine (load {load:.1f}, {cores} cores): times and ratios are not reliable."
+        warnings.warn(text, UfgirWarning, stacklevel=2)
     rows, failed = [], False
     for case in track(cases, "measuring", console=Console(stderr=True), transient=True):
         try:
