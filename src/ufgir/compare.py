@@ -8,7 +8,7 @@ classes  number of classes of the classifier (default: 200)
 out      FILE.csv to write the same numbers to, one row for each model
 
 The table is Markdown: a row for each combination, columns for backbones and image sizes. Tokens are those after each
-reduction layer: class token, patches, and what the cache returned before; of noise for ATS, which keeps fewer of photos.
+reduction layer: class token, patches, and those the cache returned; of noise for ATS, which keeps fewer of photos.
 """
 
 import sys
