@@ -12,7 +12,15 @@ from lightning.pytorch.loggers import CSVLogger
 import ufgir
 from tiny import train
 
-MODEL = {"backbone": "micro", "num_classes": 4, "img_size": 32, "reducer": "evit", "keep_rate": 0.5, "cache": True, "head": "cla"}
+MODEL = {
+    "backbone": "micro",
+    "num_classes": 4,
+    "img_size": 32,
+    "reducer": "evit",
+    "keep_rate": 0.5,
+    "cache": True,
+    "head": "cla",
+}
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -98,6 +106,7 @@ def test_the_checkpoint_of_a_run_loads_without_further_arguments(here):
     assert torch.load(folder / "last.ckpt", weights_only=True)["config"] == results["config"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:No seed found")
 def test_lightning_cli(here, monkeypatch):
     arguments = [
         "fit", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.logger=false",
