@@ -28,7 +28,7 @@ from ufgir.utils import project_dir
 SHOWN = list({(command.words, command.variables): command for page in PAGES for command in commands(page)}.values())
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 MOST = 6  # runs of a grid that are composed here; all of them are in tests/sweep
-SLOW = re.compile(r"format=(onnx|torchexport)|classify\.py|ufgir\.compare|runs=published|compare=paper")
+SLOW = re.compile(r"format=(onnx|torchexport)|classify\.py|ufgir\.compare|runs=published|compare=paper|(weights|plan) sweep=paper")
 SMALLER = {'"deit_s"': '"micro"', "224": "32", "batch_size=32": "batch_size=4", "True,\n    \"num": "False,\n    \"num",
            "max_epochs=50": "max_epochs=1"}  # fmt: skip  # in the script of a Lightning user
 pytestmark = [
@@ -172,6 +172,7 @@ RULES: dict[str, Callable[[list[str]], None]] = {
     rf"{OURS}benchmark .*": is_measurable,
     rf"{OURS}prepare weights .*": names_weights,
     rf"{OURS}prepare raw=.*": is_prepared,
+    rf"{OURS}\w+": is_plain,
     r"python \S*/classify\.py .*": classifies,
     r"make [\w-]+": is_a_target,
     r"bash -c RUN=.*": names_the_run,
@@ -226,7 +227,7 @@ def test_the_python_code_of_the_pages(here, capsys):
     exec(script, scope := {"DIR": "data/tiny"})
     assert scope["probabilities"].shape == (8, 4)
     exec(wrapped, scope := {})
-    assert scope["logits"].shape == (4, 80) and scope["model"].keep_rates == [0.5] * 3
+    assert scope["logits"].shape == (4, 80) and scope["model"].keep_rates == (0.5, 0.5, 0.5)
     made, loaded = python_of("docs/models.md")
     exec(made, scope := {})
     assert scope["logits"].shape == (2, 80)
