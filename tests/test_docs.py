@@ -10,7 +10,6 @@ import sys
 import tomllib
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ def the_run() -> str:
 
 
 def runs(words: list[str]) -> None:
-    """Run one of our commands in this process."""
+    """Run one of our commands in this process, on something small."""
     name, words = words[2].removeprefix("ufgir."), words[3:]
     if "format=onnx" in words:
         pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
@@ -109,23 +108,10 @@ def would_start(words: list[str]) -> None:
         assert config.hydra[kind]._target_.startswith("hydra_plugins.")
 
 
-def is_measurable(words: list[str]) -> None:
-    options, overrides = compare.split_arguments(benchmark.Options, words[3:])
-    assert list(benchmark.expand_cases(options, overrides))
-
-
 def names_weights(words: list[str]) -> None:
     options = cli.parse_options(prepare_weights.Options, words[4:])
     of_names, of_sweep = prepare_weights.of_names, prepare_weights.of_sweep
     assert of_sweep(options.sweep) if options.sweep else of_names(options.backbone.split(","))
-
-
-def is_prepared(words: list[str]) -> None:
-    assert prepare.prepare(words[3:]) == cli.DONE
-
-
-def is_a_target(words: list[str]) -> None:
-    subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
 
 
 def classifies(words: list[str]) -> None:
@@ -137,10 +123,6 @@ def classifies(words: list[str]) -> None:
 def names_the_run(words: list[str]) -> None:
     answer = subprocess.run(["bash", "-c", f"{words[2]}; echo $RUN"], capture_output=True, text=True)
     assert Path(answer.stdout.strip()) == Path(the_run())
-
-
-def is_an_extra(words: list[str]) -> None:
-    assert re.fullmatch(r"ufgir\[(\w+)\]", words[2])[1] in EXTRAS
 
 
 def is_of_wandb(words: list[str]) -> None:
@@ -155,49 +137,36 @@ def is_of_ray(words: list[str]) -> None:
     assert {word.partition("=")[0] for word in words[2:]} <= known
 
 
-def is_installed(words: list[str]) -> None:
-    assert words[0] in {entry.name for entry in entry_points(group="console_scripts")}
-
-
-def is_plain(words: list[str]) -> None:
-    """Of the shell, of git, of another project, or a name in a sentence."""
-
-
 OURS = r"python -m ufgir\."
-RULES: dict[str, Callable[[list[str]], None]] = {
+RULES: dict[str, Callable[[list[str]], object] | None] = {  # None: of the shell, of git, of another project, or a name
     rf"{OURS}train( .*)?": would_start,
     rf"{OURS}evaluate .*checkpoint=.*": lambda words: cli.parse_options(evaluate.Options, words[3:]),
     rf"{OURS}(evaluate|predict|visualize|export|push|report|compare|sweep|dashboard) .*": runs,
     rf"{OURS}authors .*": lambda words: cli.parse_options(authors.Options, words[3:]),
-    rf"{OURS}benchmark .*": is_measurable,
+    rf"{OURS}benchmark .*": lambda words: list(benchmark.expand_cases(*compare.split_arguments(benchmark.Options, words[3:]))),
     rf"{OURS}prepare weights .*": names_weights,
-    rf"{OURS}prepare raw=.*": is_prepared,
-    rf"{OURS}\w+": is_plain,
+    rf"{OURS}prepare raw=.*": lambda words: prepare.prepare(words[3:]),
+    rf"{OURS}\w+": None,
     r"python \S*/classify\.py .*": classifies,
-    r"make [\w-]+": is_a_target,
+    r"make [\w-]+": lambda words: subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True),
     r"bash -c RUN=.*": names_the_run,
-    r"pip install ufgir\[\w+\]": is_an_extra,
-    r"pip install (jupyterlab|mlflow|jsonargparse.*)|git clone .*|cd ufgir|source \.venv/bin/activate": is_plain,
-    r"python cli\.py fit .*": is_plain,  # tests/training/test_lightning.py runs such a program
+    rf"pip install (ufgir\[({'|'.join(EXTRAS)})\]|jupyterlab|mlflow|jsonargparse.*)": None,
+    r"git clone .*|cd ufgir|source \.venv/bin/activate|hf auth login": None,
+    r"python cli\.py fit .*": None,  # tests/training/test_lightning.py runs such a program
     r"wandb (sync|sweep|agent)( .*)?": is_of_wandb,
     r"ray start .*": is_of_ray,
-    r"hf auth login": is_installed,
 }
 
 
-def rule_for(command: Command) -> Callable[[list[str]], None] | None:
-    return next((rule for pattern, rule in RULES.items() if re.fullmatch(pattern, " ".join(command.words))), None)
-
-
-def _marked(command: Command):
-    return pytest.param(command, id=str(command), marks=pytest.mark.slow if SLOW.search(str(command)) else ())
-
-
-@pytest.mark.parametrize("command", [_marked(command) for command in SHOWN])
-def test_a_command_of_the_pages(command, here):
-    rule = rule_for(command)
-    assert rule is not None, "no rule covers this command: it is wrong, or RULES lacks one"
-    rule([word.replace("$RUN", the_run()) for word in command.words])
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, id=str(one), marks=pytest.mark.slow if SLOW.search(str(one)) else ()) for one in SHOWN],
+)
+def test_a_command_of_the_pages(command: Command, here):
+    rules = [rule for pattern, rule in RULES.items() if re.fullmatch(pattern, " ".join(command.words))]
+    assert rules, "no rule covers this command: it is wrong, or RULES lacks one"
+    if rules[0] is not None:
+        rules[0]([word.replace("$RUN", the_run()) for word in command.words])
 
 
 def test_every_command_is_on_a_page_and_the_first_one_early():
