@@ -66,7 +66,8 @@ def test_help_imports_neither_torch_nor_lightning():
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"), [("ufgir tr", "train"), ("ufgir train reducer=ev", "reducer=evit"), ("ufgir train backbone=mi", "micro")]
+    ("line", "expected"),
+    [("ufgir tr", "train"), ("ufgir train reducer=ev", "reducer=evit"), ("ufgir train backbone=mi", "micro")],
 )  # fmt: skip
 def test_tab_completion(line, expected, tmp_path):
     environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}

@@ -44,7 +44,8 @@ def test_the_script_of_a_lightning_user(here):
     module = ufgir.LitClassifier(MODEL, optim={"_target_": "torch.optim.AdamW", "lr": 1e-3, "weight_decay": 0.05})
     best = ModelCheckpoint(here / "mine", monitor="val/top1", mode="max")
     trainer = L.Trainer(
-        max_epochs=3, accelerator="cpu", callbacks=[EarlyStopping("val/loss", patience=1), best], logger=CSVLogger(here),
+        max_epochs=3, accelerator="cpu", callbacks=[EarlyStopping("val/loss", patience=1), best],
+        logger=CSVLogger(here),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
@@ -72,7 +73,11 @@ def test_any_module_is_a_model(here):
     ("optim", "schedule", "kind"),
     [
         ({"_target_": "timm.optim.create_optimizer_v2", "opt": "lion", "lr": 1e-4}, None, "Lion"),
-        ({"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}, {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "SGD"),
+        (
+            {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9},
+            {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1},
+            "SGD",
+        ),
         (None, {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "interval": "step"}, "AdamW"),
         (None, {"_target_": "timm.scheduler.CosineLRScheduler", "t_initial": 2}, "AdamW"),
     ],

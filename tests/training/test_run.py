@@ -12,8 +12,8 @@ from ufgir.errors import RunFailed, UserError
 from ufgir.training import run as run_module
 
 FIELDS = {
-    "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes", "images_per_second",
-    "peak_memory_gb", "weights_sha256", "seed", "precision", "device", "versions", "config",
+    "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes",
+    "images_per_second", "peak_memory_gb", "weights_sha256", "seed", "precision", "device", "versions", "config",
 }  # fmt: skip
 
 

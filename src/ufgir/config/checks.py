@@ -148,7 +148,7 @@ def _check_batch(config: RunConfig) -> Iterator[str]:
             f"batch_size={config.batch_size}: expected a multiple of {processes}, the number of processes "
             "(trainer.devices times trainer.num_nodes)."
         )
-    elif config.plugins.head.get("name") == "cla" and config.batch_size // processes < 2:
+    elif config.plugins.head.get("name") == "cla" and config.batch_size // processes == 1:
         yield (
             f"batch_size={config.batch_size} with plugins={config.plugins.name}: the BatchNorm of the CLA head needs "
             "at least 2 images in each process."
