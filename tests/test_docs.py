@@ -1,4 +1,4 @@
-"""Every command of the README and docs/ is tried on tiny data (training is only checked); Python code and links work."""
+"""Every command of the README and docs/ is tried on tiny data (training is only checked); their code and links work."""
 
 import os
 import re
