@@ -1,21 +1,19 @@
 """From a specification to a folder in the format of the split tables, rendered once."""
 
-import os
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ufgir.data.images import THREADS, track
+from ufgir.data.images import thread_map, track
 from ufgir.data.leaves.cultivar import cultivar, name
-from ufgir.data.leaves.paint import draw
 from ufgir.data.leaves.photo import photograph
-from ufgir.data.tables import COLUMNS, Tables, write_tables
+from ufgir.data.splits import COLUMNS, Tables, write_tables
+from ufgir.errors import UserError
 
 _REVISION = 1  # raise it when the pictures change: folders of another revision are left alone
 _SPLITS = ("train", "val", "test")
@@ -31,6 +29,9 @@ class LeavesSpec:
         train, val, test: images per class and split.
         size: side of the square images, pixels.
         seed: another seed gives other cultivars and other photographs.
+
+    Raises:
+        UserError: values that are too small.
     """
 
     classes: int = 20
@@ -39,6 +40,12 @@ class LeavesSpec:
     test: int = 10
     size: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"classes": 2, "size": 32, "seed": 0}
+        if errors := [f"dataset.render.{key}={value}: expected at least {least.get(key, 1)}."
+                      for key, value in asdict(self).items() if value < least.get(key, 1)]:
+            raise UserError(*errors)
 
 
 def class_names(spec: LeavesSpec) -> list[str]:
@@ -49,14 +56,14 @@ def class_names(spec: LeavesSpec) -> list[str]:
 def tables(spec: LeavesSpec) -> Tables:
     """The split tables of a specification, whether or not it is rendered."""
     rows = {split: [(job[0], _path(spec, *job)) for job in _images(spec) if job[1] == split] for split in _SPLITS}
-    rows = {"train": rows["train"], "val": rows["val"], "test": rows["test"], "train_val": rows["train"] + rows["val"]}
+    rows["train_val"] = rows["train"] + rows["val"]
     return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}
 
 
 def folder(spec: LeavesSpec, root: Path) -> Path:
     """Where below `root` a specification is, or will be, rendered."""
-    classes, train, val, test, size, seed = astuple(spec)
-    return Path(root) / f"{classes}x{train}+{val}+{test}_{size}px_seed{seed}_r{_REVISION}"
+    counts = f"{spec.classes}x{spec.train}+{spec.val}+{spec.test}"
+    return Path(root) / f"{counts}_{spec.size}px_seed{spec.seed}_r{_REVISION}"
 
 
 def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
@@ -71,35 +78,29 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
     Returns:
         the folder with `train.csv, val.csv, train_val.csv, test.csv, classid_classname.csv` and `images/`.
     """
-    target = folder(spec, root)
+    target, jobs = folder(spec, root), _images(spec)
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    jobs = _images(spec)
     text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
     if progress and not sys.stderr.isatty():
         print(f"{text} into {target}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
         # The temporary folder itself is private to its owner; one made inside it has the usual permissions.
         draft = Path(temporary) / target.name
-        for job in jobs:
-            (draft / "images" / _path(spec, *job)).parent.mkdir(parents=True, exist_ok=True)
 
         def save(job: tuple[int, str, int]) -> None:
-            image(spec, *job).save(draft / "images" / _path(spec, *job), quality=92, subsampling=0)
+            path = draft / "images" / _path(spec, *job)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image(spec, *job).save(path, quality=92, subsampling=0)
 
-        # NumPy and Pillow release the interpreter's lock in most of their work, so threads are enough.
-        with ThreadPoolExecutor(THREADS) as pool:
-            try:
-                for _ in track(pool.map(save, jobs), len(jobs), text, show=progress):
-                    pass
-            finally:
-                pool.shutdown(cancel_futures=True)  # otherwise an interrupted user waits for all that are queued
+        for _ in track(thread_map(save, jobs, ahead=64), len(jobs), text, show=progress):
+            pass
         write_tables(tables(spec), draft, class_names(spec))
         try:
             draft.rename(target)
         except OSError:
-            if not os.path.exists(target):  # else another process was faster, and its folder stays
+            if not target.exists():  # else another process was faster, and its folder stays
                 raise
     return target
 
@@ -107,8 +108,7 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
 def image(spec: LeavesSpec, class_id: int, split: str, index: int) -> Image.Image:
     """One photograph, RGB of `spec.size` pixels."""
     rng = np.random.default_rng(np.random.SeedSequence([spec.seed, class_id, _SPLITS.index(split), index]))
-    leaf = draw(cultivar(spec.seed, class_id), round(spec.size * _OVERSAMPLE), rng)
-    return photograph(leaf, spec.size, rng)
+    return photograph(cultivar(spec.seed, class_id), spec.size, round(spec.size * _OVERSAMPLE), rng)
 
 
 def _images(spec: LeavesSpec) -> list[tuple[int, str, int]]:
