@@ -24,7 +24,7 @@ KEEP_DAYS = 30  # an entry of the cache folder that was not used for so long is 
 def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) -> "Store":
     """The store for `dataset.cache=none|ram|disk`. It is filled here, with a progress bar.
 
-    `ram` is a tensor (N, 3, side, side). Filled before the loader's processes start, it is shared with them, not copied.
+    `ram` is a tensor (N, 3, side, side): filled before the loader's processes start, it is shared, not copied.
 
     Raises:
         UserError: there is too little memory or disk for it, or an image cannot be read.

@@ -186,16 +186,14 @@ class ImageDataModule(lightning.LightningDataModule):
             val_fraction=val_fraction, test_fraction=test_fraction, train_images=train_images, expected=expected,
             render=render)
         self._stores: dict[str, Store] = {}
-        checks = [
-            ("image_size", image_size, image_size >= 1, "at least 1"),
-            ("dataset.resize", resize, self.resize >= image_size,
-             f"at least image_size={image_size}, the crop, or null for int(image_size / 0.875)"),
-            ("batch_size", batch_size, batch_size >= 1, "at least 1"),
-            ("seed", seed, seed >= 0, "at least 0"),
-            ("dataset.num_workers", num_workers, self.num_workers >= 0, "at least 0, or null for one per core"),
-            ("dataset.cache", cache, cache in CACHES, ", ".join(CACHES)),
-        ]
-        if errors := [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]:
+        errors = []
+        if self.resize < image_size:
+            errors.append(f"dataset.resize={resize}: expected at least image_size={image_size}, the crop, or null.")
+        if self.num_workers < 0:
+            errors.append(f"dataset.num_workers={num_workers}: expected at least 0, or null for one per core.")
+        if cache not in CACHES:
+            errors.append(f"dataset.cache={cache}: expected {', '.join(CACHES)}.")
+        if errors:
             raise UserError(*errors)
 
     @cached_property

@@ -142,9 +142,9 @@ def load_splits(
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
     remedy = f"Give dataset.root=DIR, {HOW_TO_GET.get(format)}"
     if expected:  # only the named sets have published counts
-        remedy = (f"{name} belongs to the Ultra-FGVC release (Yu et al., ICCV 2021; "
-                  "https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, run `python -m ufgir.prepare raw=DIR out=DIR`"
-                  f", and give dataset.root=DIR/{name}, or DIR as data_root or in the variable UFGIR_DATA.")
+        remedy = (f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
+                  f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
+                  "or DIR as data_root or in the variable UFGIR_DATA.")
     spec = None
     if format == "leaves":
         from ufgir.data import leaves  # imported late: it writes tables with this module
@@ -153,6 +153,8 @@ def load_splits(
             spec = leaves.LeavesSpec(**render or {})
         except UserError as error:
             errors += error.messages
+        except TypeError as error:
+            errors.append(f"dataset.render={render}: {error}.")
     if root is None:
         errors.append(f"dataset.root is missing. {remedy}")
     elif not (folder := expand_path("dataset.root", root)).is_dir() and (folder.exists() or format != "leaves"):
@@ -284,13 +286,12 @@ def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> It
         tested: the tables to validate or test on.
     """
     rows = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
-    if len(outside := [path for path in rows["dir"] if path.startswith("/") or ".." in PurePosixPath(path).parts]):
+    if outside := [f"{row.dir} in {row.split}.csv" for row in rows.itertuples()
+                   if row.dir.startswith("/") or ".." in PurePosixPath(row.dir).parts]:
         yield f"dir must stay below the image folder, got {first_ten(outside)}."
     rows["dir"] = rows["dir"].map(posixpath.normpath)
-    negative = rows[rows["class_id"] < 0]
-    if len(negative):
-        found = [f"{row.class_id} in {row.split}.csv ({row.dir})" for row in negative.itertuples()]
-        yield f"class_id must not be negative, got {first_ten(found)}."
+    if negative := [f"{row.class_id} in {row.split}.csv ({row.dir})" for row in rows.itertuples() if row.class_id < 0]:
+        yield f"class_id must not be negative, got {first_ten(negative)}."
     elif missing := sorted(set(range(count_classes(tables))) - set(rows["class_id"])):
         remedy = "The ids seem to start at 1: subtract 1." if missing == [0] else "Number the classes 0, 1, 2, ..."
         yield (f"the class ids go up to {rows['class_id'].max()}, but there is no image of class {first_ten(missing)}. "
