@@ -77,7 +77,7 @@ def prepare_release(
     if not raw.is_dir():
         raise UserError(f"raw={raw} is not a folder. Give the unpacked release, or the folder of one of its sets.")
     found: dict[str, dict[str, list[Path]]] = {}  # set -> stage -> folders of that name
-    for folder in _image_folders(raw, out):
+    for folder in _image_folders(raw):
         around = (raw.resolve().name, *folder.relative_to(raw).parts)
         names = [re.sub(r"[^a-z0-9]", "", part.lower()) for part in reversed(around)]
         name, stage = next((FOLDER_NAMES[part] for part in names if part in FOLDER_NAMES), (None, ""))
@@ -126,16 +126,15 @@ def split_train_val(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table[is_train].reset_index(drop=True), table[~is_train].reset_index(drop=True)
 
 
-def _image_folders(raw: Path, out: Path) -> list[Path]:
-    """The folders that hold `images/`, without earlier results in `out` below `raw`."""
+def _image_folders(raw: Path) -> list[Path]:
+    """The folders that hold `images/`, without results of earlier calls."""
     folders: list[Path] = []
     for depth in range(DEPTH + 1):
         for folder in sorted(images.parent for images in raw.glob("*/" * depth + "images") if images.is_dir()):
-            below = [folder, *folder.parents][:depth]
-            if not (raw in folders or any(each in folders or each.name.startswith(".") for each in below)
-                    or any(each.resolve() == out.resolve() for each in below)):
+            is_hidden = any(part.startswith(".") for part in folder.relative_to(raw).parts)
+            if not is_hidden and not any(other in folder.parents for other in folders):
                 folders.append(folder)
-    return folders
+    return [folder for folder in folders if not (folder / "test.csv").exists()]
 
 
 def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
