@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from ufgir.data import load_splits
-from ufgir.data.leaves import LeavesSpec, class_names, folder, render, tables
-from ufgir.data.leaves.render import image
+from ufgir.data.leaves import LeavesSpec, class_names, folder, image, render, tables
 
 SMALL = LeavesSpec(classes=3, train=2, val=1, test=1, size=64, seed=7)
 

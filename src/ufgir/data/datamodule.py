@@ -23,21 +23,14 @@ from ufgir.data.transforms import center_crop, normalize, paper_transforms, resi
 from ufgir.errors import UserError
 from ufgir.utils import cache_dir
 
-Key = tuple[int, int] | int
-"""Epoch and row of an image; a row alone, as samplers other than ours give it, belongs to epoch 0."""
+Key = tuple[int, int] | int  # epoch and row; a row alone, as samplers other than ours give it, belongs to epoch 0
 
 
 class EpochSampler(DistributedSampler):
     """Yields `(epoch, row)`; the order depends on `(seed, epoch)` only.
 
-    It is a `DistributedSampler` so that Lightning leaves it alone. With several processes each takes every
-    `num_replicas`-th row of the same order, and all take equally many: together they see the batches that one process
-    would see.
-
-    Args:
-        length: number of images.
-        shuffle: a new order each epoch, else 0, 1, 2, ...
-        rank, num_replicas: this process and their number.
+    It is a `DistributedSampler` so that Lightning leaves it alone. With several processes (`num_replicas`) each takes
+    every so many-th row of the same order, and all take equally many: together they see the batches of a single one.
     """
 
     def __init__(self, length: int, *, seed: int, shuffle: bool, rank: int = 0, num_replicas: int = 1) -> None:
@@ -57,8 +50,7 @@ class ImageDataset(Dataset):
         store: resized pixels by row, uint8 (3, side, side).
         labels: class id (or any number) of each row.
         image_size: side S of the result, pixels.
-        transforms: applied one after the other under torch's CPU generator, seeded by (seed, epoch, row); None: the
-            center crop of the test pass.
+        transforms: run under torch's CPU generator, seeded by (seed, epoch, row); None: the center crop of testing.
     """
 
     def __init__(
@@ -272,14 +264,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches, uint8 (B, 3, S, S) and class ids (B,); the last incomplete one is dropped."""
-        table = self.splits.train
-        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        dataset = ImageDataset(self._store("train"), table["class_id"], self.image_size, self.train_transforms,
-                               self.seed)
-        dataset[0]  # transforms that do not fit are reported here, not by a loader process
-        sampler = EpochSampler(len(table), seed=self.seed, shuffle=True, rank=rank, num_replicas=processes)
-        return self._loader(dataset, sampler, max(1, self.batch_size // processes), drop_last=True,
-                            persistent_workers=self.num_workers > 0)
+        return self._loader(self._store("train"), self.splits.train["class_id"], training=True)
 
     def val_dataloader(self) -> DataLoader | list:
         """All validation images in the order of their table, on every process; [] where the protocol has none."""
@@ -292,7 +277,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Batches of images, uint8 (B, 3, S, S), and their positions in `predict_paths` (B,)."""
         paths = self.predict_paths
-        return self._ordered_loader(NoStore(paths, self.resize), range(len(paths)))
+        return self._loader(NoStore(paths, self.resize), range(len(paths)))
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Normalize the images, and in training mix them (`batch_transform`), on the model's device."""
@@ -314,14 +299,18 @@ class ImageDataModule(lightning.LightningDataModule):
             # Meant so; Lightning then skips the validation.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
-        return self._ordered_loader(self._store(role), self.splits.roles[role]["class_id"])
+        return self._loader(self._store(role), self.splits.roles[role]["class_id"])
 
-    def _ordered_loader(self, store: Store, labels: Sequence[int]) -> DataLoader:
-        dataset = ImageDataset(store, labels, self.image_size, None, self.seed)
-        return self._loader(dataset, EpochSampler(len(labels), seed=self.seed, shuffle=False), self.batch_size)
-
-    def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int, **options: bool) -> DataLoader:
+    def _loader(self, store: Store, labels: Sequence[int], training: bool = False) -> DataLoader:
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if training and self.trainer else (0, 1)
+        transforms = self.train_transforms if training else None
+        dataset = ImageDataset(store, labels, self.image_size, transforms, self.seed)
+        if training:
+            dataset[0]  # transforms that do not fit are reported here, not by a loader process
+        sampler = EpochSampler(len(labels), seed=self.seed, shuffle=training, rank=rank, num_replicas=processes)
         on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
-        # The data set makes the batches: `tuple` leaves them as they are.
-        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=self.num_workers,
-                          pin_memory=on_cuda, collate_fn=tuple, **options)
+        return DataLoader(
+            dataset, batch_size=max(1, self.batch_size // processes), sampler=sampler, num_workers=self.num_workers,
+            persistent_workers=training and self.num_workers > 0, pin_memory=on_cuda, drop_last=training,
+            collate_fn=tuple,  # the data set makes the batches, which stay as they are
+        )  # fmt: skip
