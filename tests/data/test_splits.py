@@ -15,8 +15,6 @@ from ufgir.data.splits import cross_validation
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "real_leaves"
-
 
 def errors_of(*args, **kwargs) -> list[str]:
     with pytest.raises(UserError) as caught:
@@ -51,13 +49,13 @@ def test_digest_depends_on_the_contents_in_use_only(csv_set, tmp_path):
 
 
 def test_class_names_from_the_file_the_folders_or_the_ids(csv_set):
-    assert load_splits(csv_set).class_names == ["0_oak", "1_oak", "2_oak"]
     names = csv_set / "classid_classname.csv"
     names.write_text('class_id,class_name\n1,beech\n0,NA\n2,"lime, small"\n')
     assert load_splits(csv_set).class_names == ["NA", "beech", "lime, small"]
     names.write_text("class_id,class_name\n0,oak\n2,lime\n")
     assert str(names) in errors_of(csv_set)[0] and "class 1" in errors_of(csv_set)[0]
     names.unlink()
+    assert load_splits(csv_set).class_names == ["0_oak", "1_oak", "2_oak"]
     for table in csv_set.glob("*.csv"):
         table.write_text(table.read_text().replace("1_oak/", "0_oak/other_"))
     assert load_splits(csv_set).class_names == ["class_0", "class_1", "class_2"]
@@ -74,11 +72,9 @@ def test_spreadsheet_csv_with_byte_order_mark_crlf_and_more_columns(csv_set):
     ("test", "class_id,dir", "label,dir", ["test.csv", "class_id", "'label,dir'"]),
     ("test", "1,1_oak", "one,1_oak", ["test.csv", "class_id", "line 3 ('one')"]),
     ("test", "1,1_oak/test_0.png", "1,", ["test.csv", "dir", "line 3"]),
-    ("test", "1,1_oak/test_0.png", "1", ["test.csv", "dir", "line 3"]),
     ("test", "1,1_oak", "-1,1_oak", ["class_id", "-1 in test.csv (1_oak/test_0.png)"]),
     ("test", "1,1_oak/test", "5,1_oak/test", ["go up to 5", "class 3, 4"]),
     ("test", "0_oak/", "../0_oak/", ["below the image folder", "../0_oak/test_0.png in test.csv"]),
-    ("test", "0_oak/", "/0_oak/", ["below the image folder", "/0_oak/test_0.png in test.csv"]),
     ("test", "0_oak/test_0", "./0_oak/train_1", ["train_val.csv and test.csv", "0_oak/train_1.png", "Remove"]),
     ("val", "0_oak/val_0", "0_oak/train_1", ["train.csv and val.csv", "0_oak/train_1.png", "Remove"]),
     ("train_val", "1,1_oak/train_1", "2,1_oak/train_0", ["one class", "1_oak/train_0.png (classes 1, 2)"]),
@@ -191,7 +187,6 @@ def test_too_few_images_for_the_folds(csv_set):
                                  if row[0] != "1" or "test" in row))
     (error,) = errors_of(csv_set, protocol="cv", folds=2)
     assert "protocol=cv" in error and "class 1" in error
-    assert "folds=20" in errors_of(csv_set, protocol="cv", folds=20)[1]
 
 
 @pytest.fixture
@@ -225,10 +220,3 @@ def test_small_class_folders(folder, picture):
     picture(folder / "class 3" / "a.png")
     assert "class 3 (1)" in errors_of(folder, "folder", ".")[0]
     assert "at least two" in errors_of(folder, "folder", "class 1")[0]
-
-
-@pytest.mark.skipif(not REAL.exists(), reason="the photographs are not part of the project")
-def test_real_photographs():
-    splits = load_splits(REAL)
-    assert (splits.num_classes, len(splits.train), len(splits.test)) == (58, 191, 70)
-    assert splits.class_names[:2] == ["Alicante_bouschet", "Aligote"]

@@ -82,12 +82,9 @@ def decode(paths: Iterable[Path], function: Callable[[Path], Any], ahead: int) -
 
 
 def thread_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
-    """Apply a function in threads and yield its results in order.
+    """Apply a function in threads and yield its results in order; at most `ahead` of them wait in memory.
 
     NumPy and pillow release the interpreter's lock in most of their work, so threads are enough.
-
-    Args:
-        ahead: results that may wait, which bounds the memory.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: deque[Future] = deque()
@@ -145,24 +142,21 @@ def find_images(values: str | Sequence[str], key: str = "images") -> FoundImages
 
 def list_images(root: Path) -> FoundImages:
     """All images below a folder in natural order: nothing hidden, linked folders once, each by the file's ending."""
-    paths, unreadable, seen, endings = [], [], set(), image_endings()
+    paths, closed, seen, endings = [], [], set(), image_endings()
 
-    def shown(names: list[str]) -> list[str]:
+    def visible(names: list[str]) -> list[str]:
         return sorted((name for name in names if name[0] != "."), key=lambda name: (natural_key(name), name))
 
-    def note(error: OSError) -> None:
-        unreadable.append((Path(error.filename), why_unreadable(error)))
-
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=note):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=closed.append):
         if (real := os.path.realpath(folder)) in seen:  # a link to a folder above it would never end
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = shown(folders)
-        files = [Path(folder, name) for name in shown(names) if Path(name).suffix.lower() in endings]
+        folders[:] = visible(folders)
+        files = [Path(folder, name) for name in visible(names) if Path(name).suffix.lower() in endings]
         # No pipes, whose reader would wait for ever; a link to nothing is an image that cannot be read.
         paths += [path for path in files if path.is_file() or path.is_symlink()]
-    return FoundImages(paths, unreadable)
+    return FoundImages(paths, [(Path(error.filename), why_unreadable(error)) for error in closed])
 
 
 def track(items: Iterable[Item], total: int, text: str, show: bool = True) -> Iterable[Item]:

@@ -278,12 +278,10 @@ def read_class_names(folder: Path, tables: Tables) -> list[str]:
 
 
 def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the contents of readable tables, a sentence for each mistake.
+    """What is wrong with the contents of tables, a sentence for each mistake.
 
-    Args:
-        tables: those that exist, at least one.
-        train: the table to train on; None where all tables are pooled (`protocol=cv`), so that none may leak.
-        tested: the tables to validate or test on.
+    `train` is the table to train on, None where all are pooled (`protocol=cv`); `tested` are those to validate or test
+    on.
     """
     rows = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
     if outside := [f"{row.dir} in {row.split}.csv" for row in rows.itertuples()
@@ -324,20 +322,17 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
     Each image is in one fold. The folds of a class differ by one image at most, and so do whole folds.
 
     Raises:
-        UserError: a class has one image only, so that no image of it would be left to train on.
+        UserError: there are fewer images than folds, or a class has one only, so that none would be left to train on.
     """
     rows = pd.concat([tables[split] for split in SPLITS if split in tables], ignore_index=True)
     rows = rows[~rows["dir"].map(posixpath.normpath).duplicated()].reset_index(drop=True)
     sizes = rows["class_id"].value_counts().sort_index()
-    errors = []
-    if len(single := sizes.index[sizes < 2].tolist()):
-        errors.append(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
-                      "Add images or remove these classes: no number of folds can train on them.")
+    if single := sizes.index[sizes < 2].tolist():
+        raise UserError(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
+                        "Add images or remove these classes: no number of folds can train on them.")
     if folds > len(rows):
-        errors.append(f"folds={folds} is more than the {len(rows)} images; the largest possible value is {len(rows)}.")
-    if errors:
-        raise UserError(*errors)
-    if len(few := sizes.index[sizes < folds].tolist()):
+        raise UserError(f"folds={folds} is more than the {len(rows)} images. Give at most {len(rows)}.")
+    if few := sizes.index[sizes < folds].tolist():
         warnings.warn(f"folds={folds}: class {first_ten(few)} has fewer images than folds, so some folds test no image "
                       f"of it. With folds={sizes.min()} each fold tests every class.", UfgirWarning, stacklevel=2)
     draws = rows["dir"].map(lambda path: _draw(seed, posixpath.normpath(path)))
@@ -350,17 +345,11 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
 def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: int) -> tuple[Tables, list[str]]:
     """Split the images below each class folder into train, val and test, at least one each.
 
-    The same file names and seed give the same split on every machine.
-
-    Args:
-        images: folder of the class folders; hidden files and files of other types are ignored.
-        val_fraction, test_fraction: shares of each class's images, in (0, 1).
-
-    Returns:
-        the four tables and the class names, which are the folder names in natural order.
+    The same file names and seed give the same split on every machine. Returns the four tables and the class names,
+    which are the folder names in natural order.
 
     Raises:
-        UserError: with all errors of the folder.
+        UserError: there are too few folders, or too few images in one.
     """
     names = [path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")]
     names.sort(key=lambda name: (natural_key(name), name))
