@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "train_val", "test")
 COLUMNS = ("class_id", "dir")
 CLASS_NAMES = "classid_classname.csv"
-FORMATS = ("csv", "folder", "leaves")
 PROTOCOLS = {  # protocol -> role -> table
     "test": {"train": "train_val", "test": "test"},
     "val": {"train": "train", "val": "val"},
     "holdout": {"train": "train", "val": "val", "test": "test"},
     "cv": {},
 }
-HOW_TO_GET = {
+FORMATS = {  # format -> what its root is
     "csv": "a folder with train_val.csv and test.csv (other protocols: train.csv, val.csv) under the header "
            "class_id,dir and with the images below DIR/images; dataset=folder takes plain class folders instead.",
     "folder": "a folder that holds one folder of images for each class.",
@@ -133,14 +132,14 @@ def load_splits(
     checks = [
         ("dataset.format", format, format in FORMATS, ", ".join(FORMATS)),
         ("protocol", protocol, protocol in PROTOCOLS, ", ".join(PROTOCOLS)),
-        ("fold", fold, protocol != "cv" or 0 <= fold < folds > 1, f"0 to folds-1 with folds={folds}, of at least 2"),
+        ("fold", fold, protocol != "cv" or 0 <= fold < max(folds, 2), f"0 to folds-1, with folds={folds}"),
         ("dataset.val_fraction", val_fraction, 0 < val_fraction < 1, "a share above 0 and below 1"),
         ("dataset.test_fraction", test_fraction, 0 < test_fraction < 1 - val_fraction,
          f"above 0, and together with dataset.val_fraction={val_fraction} below 1"),
         ("dataset.train_images", train_images, train_images is None or train_images > 0, "at least 1, or null for all"),
     ]
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
-    remedy = f"Give dataset.root=DIR, {HOW_TO_GET.get(format)}"
+    remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
     if expected:  # only the named sets have published counts
         remedy = (f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
                   f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
