@@ -1,92 +1,87 @@
-"""`python -m ufgir.authors`: published checkpoints become ours, and compute the authors' numbers."""
+"""`python -m ufgir.authors`: checkpoints of the paper's authors become ours, and compute the authors' numbers."""
 
-import json
+import argparse
+import os
+import pickle
+import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from authors_files import CASES, first_release, follow_up, saved, weights, with_classes
+import ufgir
+from authors_files import CASES, first_release, follow_up, saved, shapes_of, weights, with_classes
 from golden.weights import image_batch
 from tiny import make_data, run
-from ufgir.authors import authors
+from ufgir import authors as command
 from ufgir.cli import run_command
 from ufgir.errors import UserError
-from ufgir.evaluate import evaluate
-from ufgir.runs.build import build_model
+from ufgir.models import create_model
+from ufgir.models.authors_checkpoint import AuthorsCheckpoint, measure_weights, read_checkpoint
+from ufgir.models.authors_settings import AuthorsSettings, Setting
 from ufgir.training.checkpoint import load_weights
 
+CLCA = "evit-cache-cla"
 REPLAYED = (
     "none-nocache-linear", "none-cache-cla", "topk-cache-linear", "evit-nocache-cla", "evit-cache-ifa",
     "evit-deit3-96px", "tome-cache-cla", "dyvit-cache-cla", "ats-cache-linear", "dpcknn-cache-cla", "sit-cache-cla",
     "patchmerger-nocache-linear",
 )  # fmt: skip
-RUN_NAME = "cotton_evit_deit_tiny_patch16_224.fb_in1k_0.5_cla_clc_1_30"
+WEIGHTS = {"cls_token": torch.ones(1, 1, 4), "blocks.0.norm1.bias": torch.zeros(4)}
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """An empty working folder, and a cache folder of its own."""
+    """An empty working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / ".cache"))
     return tmp_path
 
 
-def converted(content: dict, *words: str, name: str = "theirs.pth") -> dict:
+def authors(*arguments: str) -> int:
+    return run_command(command.main, arguments, usage=command.__doc__)
+
+
+def converted(content: dict, *options: str) -> dict:
     """What the command makes of a file with this content."""
-    file = saved(content, Path(name))
-    assert authors([f"checkpoint={file}", "out=ours.pt", *words]) == 0
+    assert authors(f"checkpoint={saved(content, Path('theirs, (1).pth'))}", "out=ours.pt", *options) == 0
     return load_weights(Path("ours.pt"))
 
 
-def refusal(command, *words: str) -> str:
-    """The message with which a command refuses its words."""
-    with pytest.raises(UserError) as caught:
-        command(words)
-    return str(caught.value)
-
-
-def model_part(config: dict) -> dict:
-    """What the model is built from."""
-    return {
-        key: config[key] for key in ("backbone", "reducer", "keep_rate", "reduction_layers", "plugins", "image_size")
-    }
+def settings_of(case_id: str = CLCA, given: dict | None = None, content: dict | None = None, **changes):
+    """What is found out about a checkpoint of the first release with some of its recorded settings changed."""
+    content = first_release(case_id, **changes) if content is None else content
+    checkpoint = read_checkpoint(saved(content, Path("theirs.pth")))
+    measures = measure_weights({name: tuple(value.shape) for name, value in checkpoint.state_dict.items()})
+    return AuthorsSettings(checkpoint, measures, {key: Setting(v, f"{key}={v}") for key, v in (given or {}).items()})
 
 
 @pytest.mark.parametrize("case_id", REPLAYED)
 def test_the_authors_logits(case_id):
     case = CASES[case_id]
     layout = first_release if case["head"] == "cla" else follow_up
-    content = converted(layout(case_id) | {"model": weights(case_id, torch.float64)})
-    model = build_model(content["config"], len(content["class_names"]), with_weights=False)
-    model.load_state_dict(content["state_dict"], strict=True, assign=True)
+    converted(layout(case_id) | {"model": weights(case_id, torch.float64)})
     with torch.no_grad():
-        logits = model.eval()(torch.from_numpy(image_batch(case["input_seed"], case["batch"], case["img_size"])))
+        images = torch.from_numpy(image_batch(case["input_seed"], case["batch"], case["img_size"]))
+        logits = ufgir.load("ours.pt").model(images)
     torch.testing.assert_close(logits, torch.tensor(case["logits"], dtype=torch.float64), rtol=0, atol=1e-6)
 
 
-def test_the_report_accounts_for_every_entry(capsys):
-    converted(first_release("evit-cache-cla"))
+def test_every_entry_and_setting_is_accounted_for(capsys):
+    config = converted(first_release(CLCA))["config"]
     lines = capsys.readouterr().out.splitlines()
-    theirs = weights("evit-cache-cla")
-    accounts = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if " -> " in line}
-    assert set(accounts) == set(theirs)
-    assert accounts["clr"] == "(1, 1, 192) -> cache.clr"
-    assert accounts["pos_embed"] == "(1, 18, 192) -> pos_embed (1, 17, 192), cache.pos_embed (1, 1, 192)"
-    assert accounts["ifa_head.0.4.weight"] == "(5, 384, 1) -> head.4.weight"
-    dropped = {name for name, account in accounts.items() if "dropped" in account}
-    assert dropped == {"head.weight", "head.bias"}
-    assert "unused, as the aggregation head classifies" in accounts["head.bias"]
-    assert "165 entries of the file, 164 of the model, 2 dropped:" in lines
+    became = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if " -> " in line}
+    assert set(became) == set(weights(CLCA))
+    assert became["clr"] == "(1, 1, 192) -> cache.clr"
+    assert became["pos_embed"] == "(1, 18, 192) -> pos_embed (1, 17, 192), cache.pos_embed (1, 1, 192)"
+    assert became["ifa_head.0.4.weight"] == "(5, 384, 1) -> head.4.weight"
+    assert {name for name, text in became.items() if "dropped" in text} == {"head.weight", "head.bias"}
     found = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("  ") and " -> " not in line}
     assert found["backbone"] == ["deit_tiny_patch16_224.fb_in1k", "args.model"]
-    assert found["keep_rate"] == ["0.5", "args.keep_rate"]
     assert found["image_size"] == ["64", "shapes", "of", "the", "weights"]
     assert lines[-1] == "weights: ours.pt"
 
-
-def test_the_config_is_that_of_the_authors_run():
-    config = converted(first_release("evit-cache-cla"))["config"]
     assert config["backbone"]["name"] == "deit_tiny_patch16_224.fb_in1k"
     assert (config["reducer"]["name"], config["keep_rate"], config["reduction_layers"]) == ("evit", 0.5, [3, 6, 9])
     assert config["plugins"]["name"] == "clca" and config["plugins"]["head"] == {"name": "cla", "multiplier": 2}
@@ -95,119 +90,245 @@ def test_the_config_is_that_of_the_authors_run():
     assert (config["trainer"]["max_epochs"], config["trainer"]["precision"]) == (50, "32-true")
 
 
-def test_a_name_alone_is_enough():
-    by_args = converted(first_release("evit-cache-cla"))
+def test_weights_alone_with_options_are_enough():
+    recorded = converted(first_release(CLCA))["config"]
     Path("ours.pt").unlink()
-    by_name = converted({"model": weights("evit-cache-cla")}, name=f"{RUN_NAME}.pth")
-    assert model_part(by_name["config"]) == model_part(by_args["config"])
-    Path("ours.pt").unlink()
-    by_folder = converted(weights("evit-cache-cla"), name=f"{RUN_NAME}/best_checkpoint.pth")
-    assert model_part(by_folder["config"]) == model_part(by_args["config"])
+    given = converted(weights(CLCA), "backbone=deit_t", "reducer=evit", "keep_rate=0.5", "plugins=clca")["config"]
+    for key in ("backbone", "reducer", "keep_rate", "reduction_layers", "plugins", "image_size"):
+        assert given[key] == recorded[key]
 
 
 def test_half_precision_becomes_single_and_wrappers_are_taken_off():
-    halves = {f"module.{name}": value.half() for name, value in weights("none-nocache-linear").items()}
+    halves = {f"module._orig_mod.{name}": value.half() for name, value in weights("none-nocache-linear").items()}
     content = converted(first_release("none-nocache-linear") | {"model": halves})
     assert {value.dtype for value in content["state_dict"].values()} == {torch.float32}
-    assert torch.equal(content["state_dict"]["cls_token"], halves["module.cls_token"].float())
+    assert torch.equal(content["state_dict"]["cls_token"], halves["module._orig_mod.cls_token"].float())
 
 
-def test_an_earlier_result_stays(capsys):
+def test_an_existing_file_stays(here, capsys):
     converted(first_release("none-nocache-linear"))
     before = Path("ours.pt").read_bytes()
-    assert authors(["checkpoint=theirs.pth", "out=ours.pt"]) == 0
-    assert capsys.readouterr().out.endswith("weights: ours.pt (there already, with the same content)\n")
-    message = refusal(authors, "checkpoint=theirs.pth", "out=ours.pt", "reducer=evit", "keep_rate=0.5")
-    assert message == "out=ours.pt exists and holds something else; remove it or give another out="
-    assert Path("ours.pt").read_bytes() == before
+    arguments = ("checkpoint=theirs, (1).pth", "out=ours.pt")
+    assert authors(*arguments) == 0
+    assert "exists already, with the same content" in capsys.readouterr().out
+    assert authors(*arguments, "reducer=evit", "keep_rate=0.5") == 2
+    assert "out=ours.pt" in capsys.readouterr().err and Path("ours.pt").read_bytes() == before
+    assert authors(arguments[0], "out=theirs, (1).pth") == 2
+    assert "itself" in capsys.readouterr().err
+    assert authors(arguments[0], f"out={here}") == 2
+    assert {path.name for path in here.iterdir()} == {"theirs, (1).pth", "ours.pt"}
 
 
-def test_places_that_cannot_be_written_to(here):
-    saved(first_release("none-nocache-linear"), Path("theirs.pth"))
-    Path("taken").write_text("")
-    message = refusal(authors, "checkpoint=theirs.pth", "out=theirs.pth", "reducer=evti", "keep=0.5")
-    assert "3 faults" in message and "out=theirs.pth is the checkpoint itself" in message
-    assert "Did you mean reducer=evit?" in message and "Did you mean keep_rate?" in message
-    assert f"out={here} is a folder" in refusal(authors, "checkpoint=theirs.pth", f"out={here}")
-    assert "out=taken/x.pt cannot be written" in refusal(authors, "checkpoint=theirs.pth", "out=taken/x.pt")
-    assert "out=FILE is missing" in refusal(authors, "checkpoint=theirs.pth")
-    assert {path.name for path in here.iterdir()} == {"theirs.pth", "taken"}
-
-
-def test_weights_of_another_model_leave_nothing(here):
-    fewer = {name: value for name, value in weights("evit-cache-cla").items() if name != "blocks.3.norm1.bias"}
-    saved(first_release("evit-cache-cla") | {"model": fewer}, Path("theirs.pth"))
-    assert "blocks.3.norm1.bias: missing in the checkpoint" in refusal(authors, "checkpoint=theirs.pth", "out=new/x.pt")
+def test_mistakes_leave_nothing(here, capsys):
+    fewer = {name: value for name, value in weights(CLCA).items() if name != "blocks.3.norm1.bias"}
+    saved(first_release(CLCA) | {"model": fewer}, Path("theirs.pth"))
+    assert authors("checkpoint=theirs.pth", "out=new/x.pt") == 2
+    assert "blocks.3.norm1.bias" in capsys.readouterr().err
+    assert authors("checkpoint=theirs.pth", "keep_rate=1.5", "plugins=clac", "plugins.cache.gap=7", "keep=0.5") == 2
+    error = capsys.readouterr().err
+    for part in (
+        "out: missing",
+        "keep_rate=1.5",
+        "plugins=clac",
+        "clca",
+        "plugins.cache.gap=7",
+        "Did you mean 'keep_rate'",
+    ):
+        assert part in error
     assert {path.name for path in here.iterdir()} == {"theirs.pth"}
+    assert authors("--help") == 0
+
+
+def test_the_settings_of_both_releases_are_understood():
+    first, later = settings_of(), settings_of(content=follow_up(CLCA, keep_rate="0.5", reduction_loc="[3, 6, 9]"))
+    assert first.notes == later.notes == []
+    assert {key: setting.value for key, setting in first.values.items()} == {
+        key: setting.value for key, setting in later.values.items()
+    }
+    assert first.values["plugins.cache.gap"] == (True, "args.clc_include_gap")
+    without = settings_of("evit-nocache-linear", clc_pool_cls=True).values
+    assert without["plugins.cache"].value is False and not [key for key in without if key.startswith("plugins.cache.")]
+    assumed = settings_of(reduction_loc=[], clc_recover_at_last="left out").values
+    assert assumed["reduction_layers"] == ([3, 6, 9], "the paper's")
+    unreduced = settings_of("none-cache-cla", reduction_loc=[2, 5]).values
+    assert unreduced["reduction_layers"].value == [3, 6, 9] and "keep_rate" not in unreduced
+    assert settings_of(keep_rate=[0.7, 0.5, 0.3]).values["keep_rate"].value == [0.7, 0.5, 0.3]
+
+
+def test_shapes_count_more_than_settings_and_options_more_than_both():
+    found = settings_of(input_size=224, num_classes=80, ifa_dws_conv_groups=4, num_clr=3, custom_mean_std=True)
+    values = {key: setting.value for key, setting in found.values.items()}
+    assert (values["image_size"], values["num_classes"], values["plugins.head.multiplier"]) == (64, 5, 2)
+    notes = "\n".join(found.notes)
+    for part in ("not 224 (args.input_size)", "not 80 (args.num_classes)", "not 3 (args.num_clr)", "custom_mean_std"):
+        assert part in notes
+    given = {"backbone": "vit_tiny_patch16_224", "reducer": "topk", "keep_rate": [0.9, 0.8, 0.7],
+             "reduction_layers": [2, 4, 6], "plugins.cache.gap": False}  # fmt: skip
+    values = settings_of(given=given).values
+    assert {key: values[key].value for key in given} == given
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "parts"),
+    [
+        ({"image_size": 224}, {}, ["image_size=224", "image_size=64"]),
+        ({"plugins.cache": False}, {}, ["plugins.cache=True"]),
+        ({"backbone": "deit_s"}, {}, ["backbone=deit_s", "12 blocks of width 192", "deit_t"]),
+        ({"backbone": "deit_tinny"}, {}, ["backbone=deit_tinny"]),
+        ({"reduction_layers": [3, 6]}, {}, ["reduction_layers=[3, 6]", "4 collected class tokens, not 3"]),
+        ({}, {"model": "resnet50"}, ["backbone=resnet50 (args.model)"]),
+        ({}, {"model": "left out", "keep_rate": []}, ["backbone: not recorded", "reducer: not recorded"]),
+        ({}, {"model": "evit_deit_small_patch16_224"}, ["backbone=deit_small_patch16_224 (args.model)"]),
+        ({}, {"model": "kmedoids_deit_tiny_patch16_224"}, ["reducer=kmedoids (args.model)", "evit"]),
+        ({}, {"model": "sit_deit_tiny_patch16_224"}, ["reducer=sit (args.model)"]),
+        ({}, {"keep_rate": []}, ["keep_rate: not recorded", "keep_rate=RATE"]),
+        ({}, {"clc": False}, ["args.clc=False", "plugins=clc"]),
+    ],
+)
+def test_settings_that_cannot_be(given, changes, parts):
+    with pytest.raises(UserError) as caught:
+        settings_of(given=given, **changes)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_reducers_whose_settings_mean_something_else():
+    """A list of keep rates is one of counts or shares of all tokens for most reducers; DPC-KNN has two options more."""
+    with pytest.raises(UserError, match="keep_rate: not recorded"):
+        settings_of("ats-cache-cla", keep_rate=[0.7, 0.5, 0.3])
+    with pytest.raises(UserError) as caught:
+        settings_of("dpcknn-cache-cla", k_neighbors=7, equal_weight=True)
+    assert "k_neighbors=7" in str(caught.value) and "equal_weight=True" in str(caught.value)
+
+
+@pytest.mark.parametrize("reducer", ["sit", "patchmerger", "dyvit", "dpcknn"])
+def test_reducers_with_weights_show_in_the_shapes(reducer):
+    measures = measure_weights(shapes_of(CASES[f"{reducer}-cache-cla"]))
+    assert (measures.reducer, measures.stages, measures.groups, measures.num_clr) == (reducer, 3, 4, 1)
+
+
+@pytest.mark.parametrize("backbone", ["vit_base_patch16_clip_224.laion2b", "vit_base_patch16_224_miil.in21k"])
+def test_backbones_of_another_structure_at_full_size(backbone):
+    """448 pixels, EViT at 0.1, CLCA; a norm before the blocks, or no bias in the attention."""
+    with torch.device("meta"):
+        model = create_model(
+            backbone, num_classes=80, img_size=448, reducer="evit", keep_rate=0.1, cache=True, head="cla"
+        )
+    theirs = {name: value for name, value in model.state_dict().items() if not name.startswith(("cache.", "head."))}
+    theirs |= {f"ifa_head.0.{name}": value for name, value in model.head.state_dict().items()}
+    theirs |= {"clr": model.cache.clr, "head.weight": torch.empty(1000, 768, device="meta")}
+    if model.cache.pos_embed is not None:
+        theirs["pos_embed"] = torch.cat((model.pos_embed, model.cache.pos_embed), dim=1)
+    recorded = {"model": f"evit_{backbone}", "keep_rate": [0.1], "clc": True}
+    measures = measure_weights({name: tuple(value.shape) for name, value in theirs.items()})
+    found = AuthorsSettings(AuthorsCheckpoint(Path("x.pth"), theirs, "args", recorded), measures, {})
+    config = command.make_config({key: setting.value for key, setting in found.values.items()}, double=False)
+    assert (config.backbone.name, config.image_size, config.keep_rate) == (backbone, 448, 0.1)
+    assert found.notes == [] and set(ufgir.convert_authors_state_dict(theirs, model)) == set(model.state_dict())
+
+
+class Hostile:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, target: Path, by: str = "mkdir") -> None:
+        self.target, self.by = target, by
+
+    def __reduce__(self):
+        if self.by == "mkdir":
+            return os.mkdir, (str(self.target),)
+        return exec, (f"import os; os.mkdir({str(self.target)!r})",)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_checkpoint(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("by", ["mkdir", "exec"])
+@pytest.mark.parametrize("place", ["args", "inside args", "model", "alone"])
+def test_code_in_a_checkpoint_does_not_run(tmp_path, place, by, zipped):
+    hostile = Hostile(tmp_path / "ran", by)
+    content = {
+        "args": {"model": WEIGHTS, "args": hostile},
+        "inside args": {"model": WEIGHTS, "args": argparse.Namespace(model="deit_tiny_patch16_224", seed=hostile)},
+        "model": {"model": {**WEIGHTS, "head.weight": hostile}},
+        "alone": hostile,
+    }[place]
+    file = tmp_path / "hostile.pth"
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    torch.load(file, weights_only=False)
+    hostile.target.rmdir()  # so it runs where it is allowed to
+    message = refusal(file)
+    assert not hostile.target.exists()
+    assert f"{by}," in message and "Nothing in it was executed" in message
+    file.write_bytes(pickle.dumps(hostile, protocol=2))
+    refusal(file)
+    assert not hostile.target.exists()
+
+
+def test_settings_of_every_plain_kind_are_read(monkeypatch):
+    class CfgNode(dict):
+        """As yacs makes it: a dict with attributes of its own."""
+
+    yacs = types.ModuleType("yacs.config")
+    yacs.CfgNode, CfgNode.__module__, CfgNode.__qualname__ = CfgNode, "yacs.config", "CfgNode"
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", yacs)
+    node = CfgNode(NAME="evit_x")
+    node.__dict__["__immutable__"] = True
+    values = {
+        "Model": node, "rate": np.float64(0.5), "count": np.int64(3), "out": Path("results/x"), 5: "five",
+        "device": torch.device("cpu"), "betas": (0.9, 0.999), "nested": types.SimpleNamespace(depth=12), "none": None,
+        "weights": torch.ones(3),
+    }  # fmt: skip
+    checkpoint = read_checkpoint(saved({"model": WEIGHTS, "config": values}, Path("x.pth")))
+    assert checkpoint.section == "config" and checkpoint.settings == {
+        "model.name": "evit_x", "rate": 0.5, "count": 3, "out": "results/x", "5": "five", "device": "cpu",
+        "betas": [0.9, 0.999], "nested.depth": 12, "none": None, "weights": None,
+    }  # fmt: skip
+    smuggled = {"model": WEIGHTS, "args": argparse.Namespace(model=pickle.Unpickler)}
+    assert "pickle.Unpickler" in refusal(saved(smuggled, Path("x.pth")))
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ([1, 2], "list"),
+        ({}, "nothing"),
+        ({"model": {}, "epoch": 3}, "model, epoch"),
+        ({"model": {"a": 1.0}}, "expected weights"),
+        ({"format": 1, "config": {}, "class_names": [], "state_dict": {}}, "ours already"),
+    ],
+)
+def test_what_is_no_published_checkpoint(content, part):
+    assert part in refusal(saved(content, Path("x.pth")))
+
+
+def test_damaged_and_foreign_files():
+    whole = saved(first_release("none-nocache-linear"), Path("whole.pth")).read_bytes()
+    for size in (0, 100, len(whole) // 2, len(whole) - 10):
+        Path("cut.pth").write_bytes(whole[:size])
+        assert "checkpoint=cut.pth: cannot be read" in refusal(Path("cut.pth"))
+    Path("pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "git lfs pull" in refusal(Path("pointer.pth"))
+    assert "no such file" in refusal(Path("nowhere.pth"))
+    for shapes in ({"fc.weight": (2, 2)}, {**{name: (4,) for name in WEIGHTS}, "patch_embed.proj.weight": (4,)}):
+        with pytest.raises(UserError, match="the weights"):
+            measure_weights(shapes)
+
+
+def test_moving_averages_are_named():
+    checkpoint = read_checkpoint(saved({"model": WEIGHTS, "model_ema": WEIGHTS}, Path("x.pth")))
+    assert "model_ema" in checkpoint.notes[0]
+    assert "ema_best" in read_checkpoint(saved({"model": WEIGHTS, "ema_best": True}, Path("y.pth"))).notes[0]
 
 
 def test_from_a_published_file_to_its_accuracy(here):
     make_data(here / "data")
-    content = first_release("evit-cache-cla", num_classes=4)
+    content = first_release(CLCA, num_classes=4)
     content["model"] = with_classes(content["model"], 4)
-    saved(content, here / "published" / f"{RUN_NAME}.pth")
-    made = run("authors", f"checkpoint=published/{RUN_NAME}.pth", "out=made/ours.pt", cwd=here)
-    assert made.returncode == 0, made.stderr
-    tested = run("evaluate", "checkpoint=made/ours.pt", "dataset=csv", "dataset.root=data", cwd=here)
+    converted(content)
+    tested = run("evaluate", "checkpoint=ours.pt", "dataset=csv", "dataset.root=data", cwd=here)
     assert tested.returncode == 0, tested.stderr
-    evaluation = json.loads((here / "made/evaluation.json").read_text())
-    assert (evaluation["test_images"], evaluation["dataset"], evaluation["protocol"]) == (8, "csv", "test")
-    assert evaluation["test_top1"] in [12.5 * hits for hits in range(9)]
-
-
-def test_a_refused_file_ends_with_exit_code_2(here, capsys):
-    Path("theirs.pth").write_text("not a checkpoint")
-    assert run_command(authors, ["checkpoint=theirs.pth", "out=new/ours.pt"]) == 2
-    assert capsys.readouterr().err.startswith("theirs.pth cannot be read as a checkpoint")
-    assert {path.name for path in here.iterdir()} == {"theirs.pth"}
-
-
-@pytest.fixture(scope="module")
-def four_classes(tmp_path_factory):
-    """A folder with converted weights of four classes, ours.pt, and a data set of four, data."""
-    folder = tmp_path_factory.mktemp("four")
-    make_data(folder / "data")
-    content = first_release("none-nocache-linear", num_classes=4)
-    content["model"] = with_classes(content["model"], 4)
-    assert authors([f"checkpoint={saved(content, folder / 'theirs.pth')}", f"out={folder / 'ours.pt'}"]) == 0
-    return folder
-
-
-@pytest.fixture
-def tested_on(four_classes, monkeypatch):
-    """Evaluates these weights with further words: what evaluation.json says."""
-    monkeypatch.chdir(four_classes)
-
-    def command(*words: str) -> dict:
-        assert evaluate(["checkpoint=ours.pt", "out=evaluation.json", *words]) == 0
-        return json.loads(Path("evaluation.json").read_text())
-
-    yield command
-    Path("evaluation.json").unlink(missing_ok=True)
-
-
-def test_evaluation_takes_other_data_and_another_protocol(tested_on):
-    assert tested_on("dataset=csv", "dataset.root=data")["test_images"] == 8
-    validated = tested_on("dataset=csv", "dataset.root=data", "protocol=val", "dataset.resize=64")
-    assert (validated["test_images"], validated["protocol"]) == (4, "val")
-    assert tested_on("dataset=folder", "dataset.root=data/images")["dataset"] == "folder"
-
-
-CSV = ("dataset=csv", "dataset.root=data")
-
-
-@pytest.mark.parametrize(
-    ("words", "part"),
-    [
-        (["dataset=cvs", "dataset.root=data"], "Did you mean dataset=csv?"),
-        (["dataset=csv"], "dataset.root is missing"),
-        ([*CSV, "dataset.resize=32"], "dataset.resize=32: expected at least image_size=64"),
-        ([*CSV, "protocol=tset"], "Did you mean protocol=test?"),
-        ([*CSV, "out=nowhere/x.json"], "out=nowhere/x.json: there is no folder nowhere"),
-        (["dataset=leaves"], "leaves has 20 classes, the weights were trained on 4."),
-        (["dataset.root=nowhere"], "dataset.root=nowhere does not exist. cotton80 belongs to"),
-    ],
-)
-def test_evaluation_refuses_data_that_cannot_be_meant(tested_on, words, part):
-    assert part in refusal(evaluate, "checkpoint=ours.pt", *words)
-    assert not Path("evaluation.json").exists()

@@ -45,7 +45,6 @@ PLUGINS = {
     "base": ("linear", False), "cla": ("cla", False), "clc": ("linear", True), "clca": ("cla", True),
     "ifa": ("ifa", False),
 }  # fmt: skip  # -> head, and whether there is a cache
-FIRST_KEYS = ("backbone", "reducer", "keep_rate", "reduction_layers", "plugins", "image_size", "num_classes", "dataset")
 
 Split = BeforeValidator(lambda text: text.strip("[]").split(","))
 
@@ -182,13 +181,8 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
 
 
 def print_settings(settings: "AuthorsSettings") -> None:
-    """Each setting with its source, those of the model first."""
-
-    def order(key: str) -> tuple[int, str]:
-        return next((place for place, start in enumerate(FIRST_KEYS) if key.startswith(start)), len(FIRST_KEYS)), key
-
-    for key in sorted(settings.values, key=order):
-        value, source = settings.values[key]
+    """Each setting with its source."""
+    for key, (value, source) in settings.values.items():
         shown = str(value).lower() if isinstance(value, bool) else str(value)
         print(f"  {key:<{max(map(len, settings.values))}}  {shown:<40}  {source}")
 

@@ -32,7 +32,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.compare import expand_configs, split_arguments
 from ufgir.config import RunConfig
-from ufgir.config.schema import check_machine
+from ufgir.config.checks import check_machine
 from ufgir.errors import RunFailed, UfgirWarning, UserError
 from ufgir.utils import atomic_write
 
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load + torch.get_num_threads() > cores + 1:
-        warnings.warn(f"other programs use this machine (load {load:.1f}, {cores} cores).", UfgirWarning, stacklevel=2)
+        text = f"other programs use this machine (load {load:.1f}, {cores} cores): times and ratios are not reliable."
+        warnings.warn(text, UfgirWarning, stacklevel=2)
     rows, failed = [], False
     for case in track(cases, "measuring", console=Console(stderr=True), transient=True):
         try:

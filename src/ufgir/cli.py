@@ -66,6 +66,9 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; the same command starts again, a run continues from its last whole epoch", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except OSError as error:
         refused = next(
             (cause for cause in exception_chain(error) if isinstance(cause, OSError) and cause.strerror), None

@@ -8,10 +8,11 @@ classes  number of classes of the classifier (default: 200)
 out      FILE.csv to write the same numbers to, one row for each model
 
 The table is Markdown: a row for each combination, columns for backbones and image sizes. Tokens are those after each
-reduction layer, class token included, before the cache returns any; of noise for ATS, which keeps fewer of easy images.
+reduction layer: class token, patches, and those the cache returned; of noise for ATS, which keeps fewer of photos.
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ufgir.cli import DONE, parse_options, run_command
 from ufgir.config import RunConfig
 from ufgir.config.compose import Composer
 from ufgir.config.schema import show
-from ufgir.errors import UserError
+from ufgir.errors import UfgirWarning, UserError
 from ufgir.sweep.grid import jobs_of
 from ufgir.utils import atomic_write, expand_path
 
@@ -68,6 +69,7 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunCo
     Raises:
         UserError: all errors of all combinations, each once.
     """
+    warnings.simplefilter("once", UfgirWarning)  # not again for each model
     jobs = list(jobs_of(overrides))
     if len(jobs) > 1:  # the unreduced model has one keep rate, whatever is listed for the others
         jobs = [tuple(o for o in job if "reducer=none" not in job or not o.startswith("keep_rate=")) for job in jobs]
@@ -93,7 +95,7 @@ def build_model(config: RunConfig, classes: int):
 def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:
     """The row of a model: what it is, and its tokens, parameters and MACs."""
     from ufgir.models.backbones import backbone_label
-    from ufgir.training.run import measure
+    from ufgir.training.facts import measure
 
     measured = measure(model, config.image_size)
     measured["tokens"] = " ".join(str(measured["tokens"][layer]) for layer in config.reduction_layers)

@@ -26,6 +26,7 @@ classes.csv, confusions.csv, confusions.png (the most frequent ones) and confusi
 rates, keep_rates.csv, .png and .svg.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,7 +36,7 @@ from pydantic import BaseModel, BeforeValidator, Field, create_model
 
 from ufgir.cli import DONE, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.utils import expand_path
+from ufgir.utils import atomic_write, expand_path
 
 
 def _split_rates(texts: list[str]) -> list[float | list[float]]:
@@ -74,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.inference import evaluate
     from ufgir.training.checkpoint import weights_digest
-    from ufgir.training.run import print_table
+    from ufgir.training.facts import print_table
     from ufgir.training.trained import load_trained
 
     trained = load_trained(run=options.run, checkpoint=options.checkpoint)
@@ -84,7 +85,7 @@ def main(arguments: list[str]) -> int:
         trained, keep_rates=options.keep_rate, image_size=options.image_size, dataset=options.dataset, changes=changes,
         batch_size=options.batch_size,
     )  # fmt: skip
-    models = evaluate.build_models(trained, configs)
+    models = [trained.build(config) for config in configs]  # they share the memory of their weights
     if options.recalibrate and not evaluate.batch_norms(models[0]):
         raise UserError("recalibrate=true: these weights have no BatchNorm layers; only the cla head has them.")
     file = file or default_file(trained, configs, given)
@@ -97,27 +98,23 @@ def main(arguments: list[str]) -> int:
                 evaluate.recalibrate(model, config, data.splits.paths(data.splits.train))
             tested = evaluate.test_once(trained, model, config, data)
             kind = {"recalibrated": recalibrated} if options.recalibrate else {}
-            points.append({**tested.numbers, **kind, "weights_sha256": digest})
+            points.append(point := {**tested.numbers, **kind, "weights_sha256": digest})
             if is_curve:
-                role, rate = "val" if config.protocol == "val" else "test", evaluate.rate_text(config.keep_rate)
-                note = ", recalibrated" if recalibrated else ""
-                top1, gmacs = points[-1][f"{role}_top1"], points[-1]["gmacs"]
-                print(f"keep rate {rate}{note}: top-1 {top1:.2f} %, {gmacs:.4f} GMACs", flush=True)
+                top1 = point.get("test_top1", point.get("val_top1"))
+                rate = evaluate.rate_text(config.keep_rate) + ", recalibrated" * recalibrated
+                print(f"keep rate {rate}: top-1 {top1:.2f} %, {point['gmacs']:.4f} GMACs", flush=True)
     folder = file.with_suffix("")
     if is_curve:
-        trained_rate = trained.config.keep_rate
-        title = (
-            f"{trained.config.reducer.name} trained at keep rate {evaluate.rate_text(trained_rate)}, tested at others\n"
-            f"{data.splits.name}, {len(tested.images)} images, {configs[0].image_size} px"
-        )
-        evaluate.write_curve(points, trained_rate, title, data.num_classes, folder)
-        evaluate.write_json(file, {"trained_keep_rate": trained_rate, "points": points})
+        evaluate.write_curve(points, trained, data.num_classes, folder)
+        content = {"trained_keep_rate": trained.config.keep_rate, "points": points}
         print(f"curve: {folder / 'keep_rates.png'}")
     else:
         print_table(str(trained.weights), {name: str(value) for name, value in points[0].items()})
         evaluate.write_test(tested, data, folder)
-        evaluate.write_json(file, points[0])
+        content = points[0]
         print(f"images, classes and confusions: {folder}")
+    with atomic_write(file) as stream:  # the last of the files
+        stream.write(json.dumps(content, indent=2) + "\n")
     print(f"evaluation: {file}", flush=True)
     return DONE
 
@@ -149,16 +146,14 @@ def default_file(trained: Any, configs: list, given: dict[str, Any]) -> Path:
     from ufgir.inference.evaluate import rate_text
     from ufgir.training.trained import is_cached
 
-    folder, before, now = trained.weights.parent, trained.config, configs[0]
-    folder = Path() if is_cached(trained.weights) else folder
-    parts = ["evaluation"]
+    folder = Path() if is_cached(trained.weights) else trained.weights.parent
+    before, now, parts = trained.config, configs[0], ["evaluation"]
     if (folder / "results.json").is_file():
+        old, new = (Path(config.dataset.arguments().get("root") or "").absolute() for config in (before, now))
         if now.dataset.name != before.dataset.name:
             parts.append(now.dataset.name)
-        elif "dataset" in given and (root := now.dataset.arguments().get("root")) is not None:
-            old = before.dataset.arguments().get("root")
-            if old is None or Path(root).absolute() != Path(old).absolute():
-                parts.append(Path(root).absolute().name)
+        elif "dataset" in given and new != old:
+            parts.append(new.name)
         if now.protocol != before.protocol:
             parts.append(now.protocol)
     if len(configs) > 1:

@@ -46,8 +46,7 @@ def main(arguments: list[str]) -> int:
     if out.suffix != ".csv":
         raise UserError(f"out={options.out}: expected a file that ends in .csv.")
     if not out.parent.is_dir() or any(file.is_dir() for file in files):
-        raise UserError(f"out={options.out}: expected a file in a folder that exists; {out.parent} must be a folder and "
-                        f"{' and '.join(map(str, files))} must not.")
+        raise UserError(f"out={options.out}: expected a file, existing or new, in a folder that exists.")
 
     from ufgir.data.images import find_images, track
     from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet

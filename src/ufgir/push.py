@@ -17,6 +17,7 @@ The files are README.md (the model card, with results and training command), con
 user names and logger settings of this machine. They are uploaded in one commit.
 """
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -42,14 +43,7 @@ class Options(BaseModel):
     @field_validator("repo")
     @classmethod
     def is_repository(cls, repo: str) -> str:
-        from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import validate_repo_id
-
-        try:
-            validate_repo_id(repo)
-        except HFValidationError as error:
-            raise ValueError("expected USER/NAME, a repository of the Hugging Face Hub") from error
-        if "/" not in repo:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
             raise ValueError("expected USER/NAME, a repository of the Hugging Face Hub")
         return repo
 

@@ -23,8 +23,8 @@ from ufgir.compare import build_model, count
 from ufgir.config import RunConfig
 from ufgir.config.schema import resolved_precision, uses_cuda
 from ufgir.models import count_macs
+from ufgir.training.facts import peak_memory_gb, reset_peak_memory
 from ufgir.training.module import LitClassifier
-from ufgir.training.run import peak_memory_gb, reset_peak_memory
 from ufgir.training.trained import Trained
 
 SECONDS = 0.1  # least duration of one measurement; quicker steps are repeated within it

@@ -56,6 +56,8 @@ def pin_to_this_job(overrides: Sequence[str]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra, whose errors are shown in one way."""
+    if "hydra/sweeper=optuna" in arguments and not any("hydra.sweeper.direction" in word for word in arguments):
+        arguments = [*arguments, "hydra.sweeper.direction=maximize"]  # Optuna minimizes by default; this is an accuracy
     sys.argv[1:] = without_plus(arguments)
     with hydra_errors():
         train()

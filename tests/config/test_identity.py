@@ -32,7 +32,8 @@ def test_what_can_change_the_numbers_changes_the_hash(override):
     [
         "output_root=elsewhere", "dataset.root=/elsewhere", "dataset.num_workers=3", "dataset.cache=disk", "keep=all",
         "logger=wandb", "callbacks=[tokens,throughput]", "trainer.log_every_n_steps=1", "trainer.progress=false",
-        "trainer=cpu", "trainer.gradient_checkpointing=true", "keep_rate=0.5", "keep_rate=[0.5,0.5,0.5]", "+dataset.progress=false",
+        "trainer=cpu", "trainer.gradient_checkpointing=true", "keep_rate=0.5", "keep_rate=[0.5,0.5,0.5]",
+        "+dataset.progress=false",
         "optim.weight_decay=0.050", "trainer.precision=auto",
     ],
 )  # fmt: skip

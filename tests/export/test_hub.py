@@ -130,7 +130,8 @@ def test_a_repository_in_the_cache_needs_no_network(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cause", "part"), [(ConnectionRefusedError("refused"), "cannot be reached"), (KeyError("name"), "refused the files")]
+    ("cause", "part"),
+    [(ConnectionRefusedError("refused"), "cannot be reached"), (KeyError("name"), "refused the files")],
 )
 def test_a_network_that_fails(cause, part, tmp_path, monkeypatch):
     class Api:

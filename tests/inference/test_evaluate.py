@@ -15,7 +15,6 @@ from ufgir.errors import UserError
 from ufgir.evaluate import default_file, main
 from ufgir.inference.evaluate import (
     batch_norms,
-    build_models,
     class_table,
     configs_of,
     confusions,
@@ -106,7 +105,7 @@ def test_the_keep_rate_curve(here, capsys):
 def test_recalibration_computes_the_statistics_of_the_training_images(here):
     trained = load_trained(run="run")
     configs = configs_of(trained, keep_rates=[0.25, 1.0], batch_size=4)
-    model, other = build_models(trained, configs)
+    model, other = map(trained.build, configs)
     seen, (first, _) = [], batch_norms(model)
     before = [norm.running_mean.clone() for norm in batch_norms(other)]
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -222,5 +221,5 @@ def test_pictures_of_few_and_of_many_classes():
         assert np.isnan(shown[0]).all() and np.diag(shown)[1:].tolist() == [100] * (count - 1)
         assert len(axis.texts) == (count - 1 if count <= 30 else 0)
     table = pd.DataFrame({"keep_rate": ["0.1", "0.5"], "gmacs": [1.0, 2.0], "val_top1": [30.0, 50.0]})
-    (axis,) = curve_figure(table, "val", "0.5", "title", 4).axes
+    (axis,) = curve_figure(table, "0.5", "title", 4).axes
     assert "validation" in axis.get_ylabel() and [text.get_text() for text in axis.texts] == ["0.1", "0.5"]

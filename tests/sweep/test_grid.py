@@ -78,7 +78,8 @@ def test_a_mistake_says_what_there_is(overrides, parts):
 
 
 @pytest.mark.parametrize(
-    "content", [{"name": "x"}, {"union": {"seed": 1}}, {"union": []}, {"union": [{"seed": []}]}, {"union": [{"seed": 1}], "lr": 3}]
+    "content",
+    [{"name": "x"}, {"union": {"seed": 1}}, {"union": []}, {"union": [{"seed": []}]}, {"union": [{"seed": 1}], "lr": 3}],
 )  # fmt: skip
 def test_a_file_that_is_no_grid_is_refused(content):
     with pytest.raises(UserError, match="sweep=mine"):

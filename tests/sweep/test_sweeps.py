@@ -155,7 +155,10 @@ def test_two_processes_within_a_multirun(here):
     assert [done.returncode for done in alone] == [0, 0], alone[0].stderr
     many = run("train", "--multirun", *words, "seed=11,12", cwd=here)
     assert many.returncode == 0, many.stderr
-    expected = {file.parent.name: json.loads(file.read_text())["weights_sha256"] for file in Path("alone").glob("*/results.json")}
+    expected = {
+        file.parent.name: json.loads(file.read_text())["weights_sha256"]
+        for file in Path("alone").glob("*/results.json")
+    }
     assert {name: r["weights_sha256"] for name, r in results().items()} == expected
 
 

@@ -12,7 +12,15 @@ from lightning.pytorch.loggers import CSVLogger
 import ufgir
 from tiny import train
 
-MODEL = {"backbone": "micro", "num_classes": 4, "img_size": 32, "reducer": "evit", "keep_rate": 0.5, "cache": True, "head": "cla"}
+MODEL = {
+    "backbone": "micro",
+    "num_classes": 4,
+    "img_size": 32,
+    "reducer": "evit",
+    "keep_rate": 0.5,
+    "cache": True,
+    "head": "cla",
+}
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -36,7 +44,8 @@ def test_the_script_of_a_lightning_user(here):
     module = ufgir.LitClassifier(MODEL, optim={"_target_": "torch.optim.AdamW", "lr": 1e-3, "weight_decay": 0.05})
     best = ModelCheckpoint(here / "mine", monitor="val/top1", mode="max")
     trainer = L.Trainer(
-        max_epochs=3, accelerator="cpu", callbacks=[EarlyStopping("val/loss", patience=1), best], logger=CSVLogger(here),
+        max_epochs=3, accelerator="cpu", callbacks=[EarlyStopping("val/loss", patience=1), best],
+        logger=CSVLogger(here),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
@@ -64,7 +73,11 @@ def test_any_module_is_a_model(here):
     ("optim", "schedule", "kind"),
     [
         ({"_target_": "timm.optim.create_optimizer_v2", "opt": "lion", "lr": 1e-4}, None, "Lion"),
-        ({"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}, {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "SGD"),
+        (
+            {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9},
+            {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1},
+            "SGD",
+        ),
         (None, {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1, "interval": "step"}, "AdamW"),
         (None, {"_target_": "timm.scheduler.CosineLRScheduler", "t_initial": 2}, "AdamW"),
     ],
@@ -98,6 +111,7 @@ def test_the_checkpoint_of_a_run_loads_without_further_arguments(here):
     assert torch.load(folder / "last.ckpt", weights_only=True)["config"] == results["config"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:No seed found")
 def test_lightning_cli(here, monkeypatch):
     arguments = [
         "fit", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.logger=false",

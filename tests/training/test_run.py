@@ -12,8 +12,8 @@ from ufgir.errors import RunFailed, UserError
 from ufgir.training import run as run_module
 
 FIELDS = {
-    "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes", "images_per_second",
-    "peak_memory_gb", "weights_sha256", "seed", "precision", "device", "versions", "config",
+    "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes",
+    "images_per_second", "peak_memory_gb", "weights_sha256", "seed", "precision", "device", "versions", "config",
 }  # fmt: skip
 
 
@@ -213,12 +213,12 @@ def test_augmentations_train(here, augment):
     assert results["status"] == "finished"
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("sgd", "SGD"), ("lamb", "Lamb"), ("lion", "Lion"), ("adamw", "AdamW")]
-)
+@pytest.mark.parametrize(("name", "kind"), [("sgd", "SGD"), ("lamb", "Lamb"), ("lion", "Lion"), ("adamw", "AdamW")])
 def test_optimizers_train(here, monkeypatch, name, kind):
     used = []
-    monkeypatch.setattr(run_module.StepStats, "on_before_optimizer_step", lambda *args: used.append(type(args[-1]).__name__))
+    monkeypatch.setattr(
+        run_module.StepStats, "on_before_optimizer_step", lambda *args: used.append(type(args[-1]).__name__)
+    )
     tiny = [word for word in TINY if not word.startswith("optim.lr")]
     train(f"optim={name}", "trainer.max_epochs=1", tiny=tiny)
     assert set(used) == {kind}
@@ -228,7 +228,10 @@ def test_callbacks_of_ours(here):
     results, folder = train("callbacks=[ema,tokens,throughput,keep_rate_warmup]", "callbacks.keep_rate_warmup.epochs=1")
     assert len(list((folder / "tokens").glob("*.png"))) == 4
     assert any(row["train/images_per_second"] for row in rows_of(folder))
-    assert results["weights_sha256"] != train("callbacks=keep_rate_warmup", "callbacks.keep_rate_warmup.epochs=1")[0]["weights_sha256"]
+    assert (
+        results["weights_sha256"]
+        != train("callbacks=keep_rate_warmup", "callbacks.keep_rate_warmup.epochs=1")[0]["weights_sha256"]
+    )
 
 
 def test_several_loggers_at_once(here):
@@ -301,7 +304,9 @@ def test_debug_presets_end_soon(here, preset, images):
 
 @pytest.mark.slow
 def test_every_reducer_overfits_eight_images(here):
-    words = [word for word in TINY if not word.startswith(("reducer", "keep_rate", "optim", "batch_size", "trainer.max"))]
+    words = [
+        word for word in TINY if not word.startswith(("reducer", "keep_rate", "optim", "batch_size", "trainer.max"))
+    ]
     for reducer in ("none", "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger"):
         _, folder = train("debug=overfit", f"reducer={reducer}", "trainer.max_epochs=60", tiny=words)
         assert [row["train/top1"] for row in rows_of(folder) if row["train/top1"]][-1] == "100.0", reducer

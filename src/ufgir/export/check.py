@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ufgir.config import RunConfig, compose
-from ufgir.data import ImageDataModule
 from ufgir.data.transforms import IMAGENET_MEAN, IMAGENET_STD, decode_for_test, normalize
 from ufgir.errors import RunFailed, UserError
+from ufgir.inference.evaluate import configs_of, test_data
+from ufgir.inference.predict import resize_of
+from ufgir.inference.token_maps import spread
 from ufgir.models import ReducedViT
 from ufgir.training.checkpoint import weights_digest
-from ufgir.training.run import build_data
 from ufgir.training.trained import Trained
-from ufgir.utils import expand_path
 
 MOST = 16  # images to check on
 BATCH_SIZES = (1, 3, 5)  # that the model was not traced with; all images at once besides
@@ -109,51 +108,21 @@ def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor
     Raises:
         UserError: the data that the options name cannot be read.
     """
-    changes: dict[str, Any] = dict(options)
-    if "dataset" in options:  # the resize stays that of the training
-        dataset = compose([f"dataset={options['dataset']}"])["dataset"]
-        changes["dataset"] = {**dataset, "resize": resize_of(trained.config)}
-    config = trained.config.updated(changes, check=False)
-    arguments, folder = config.dataset.arguments(), trained.folder
-    is_own = "dataset" not in options and config.dataset.is_ours and arguments["format"] != "leaves"
-    if is_own and arguments["root"] and folder is not None and folder.splits.is_dir():
-        # The tables of the run count: those at their source may have changed since.
-        images = expand_path("dataset.root", arguments["root"]).absolute() / arguments.get("images", "images")
-        changes = {"dataset.format": "csv", "dataset.root": str(folder.splits), "dataset.images": str(images)}
-        config = config.updated(changes, check=False)
+    changes = {"dataset.cache": "none"} if trained.config.dataset.is_ours else {}
+    changes |= {key: value for key, value in options.items() if key != "dataset"}
+    size, dataset = trained.config.image_size, options.get("dataset")
     try:
-        return _test_images(config)
+        (config,) = configs_of(trained, dataset=dataset, changes=changes)
+        splits = test_data(trained, config, own=dataset is None).splits
     except UserError as error:
         if options:
             raise
-        shape, generator = (MOST, 3, config.image_size, config.image_size), torch.Generator().manual_seed(0)
-        why = error.messages[0].rstrip(".")
-        return torch.randn(shape, generator=generator), f"{MOST} images of noise, as no test images were found ({why})"
-
-
-def _test_images(config: RunConfig) -> tuple[Tensor, str]:
-    data, name = build_data(config), config.dataset.name
-    if not isinstance(data, ImageDataModule):
-        data.setup("test")
-        images = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)[0][:MOST]
-        return images, f"{len(images)} test images of {name}"
-    splits = data.splits
+        images = torch.randn(MOST, 3, size, size, generator=torch.Generator().manual_seed(0))
+        return images, f"{MOST} images of noise, as no test images were found ({error.messages[0].rstrip('.')})"
     table, kind = (splits.val, "validation") if splits.test is None else (splits.test, "test")
-    paths = [path for path in splits.paths(table) if path.is_file()]
-    if not paths:
-        raise UserError(f"dataset.images: none of the {len(table)} {kind} images is below {splits.image_root}.")
-    count = min(MOST, len(paths))
-    paths = [paths[number * len(paths) // count] for number in range(count)]
-    decoded = [pixels for _, pixels in decode_for_test(paths, resize_of(config), config.image_size)]
-    readable = [pixels for pixels in decoded if isinstance(pixels, Tensor)]
-    if not readable:
-        raise UserError(f"{paths[0]}: {decoded[0]}.")
-    return normalize(torch.stack(readable)), f"{len(readable)} of the {len(table)} {kind} images of {name}"
-
-
-def resize_of(config: RunConfig) -> int:
-    """Side of the square that test images are resized to before the crop, pixels."""
-    return config.dataset.arguments().get("resize") or int(config.image_size / 0.875)
+    decoded = decode_for_test(spread(splits.paths(table), MOST), resize_of(config), size)
+    images = normalize(torch.stack([pixels for _, pixels in decoded]))
+    return images, f"{len(images)} of the {len(table)} {kind} images of {config.dataset.name}"
 
 
 def preprocessing(trained: Trained) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """The model as a graph of tensor operations for batches of any size: torch.export, and ONNX made from it."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from ufgir.errors import RunFailed, summarize
 from ufgir.export.check import Comparison, Job, preprocessing
+from ufgir.export.output import write_json
 
 SCRIPT = Path(__file__).with_name("templates") / "classify.py"
 CDIST = torch.ops.aten.cdist.default
@@ -129,8 +128,3 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, mode: int | None = None) -> 
 def write_preprocessing(job: Job, file: Path, comparison: Comparison) -> None:
     content = {"model": file.name, **preprocessing(job.trained), "check": asdict(comparison)}
     write_json(file.with_name("preprocessing.json"), content)
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write values as JSON that people can read, too."""
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

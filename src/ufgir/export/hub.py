@@ -1,6 +1,5 @@
 """A trained model as a repository of the Hugging Face Hub: weights, settings and model card, and the upload."""
 
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from ufgir.config import RunConfig, axes
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
 from ufgir.export.check import preprocessing
+from ufgir.export.output import write_json
 from ufgir.training.checkpoint import save_weights, weights_digest
 from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained
@@ -39,15 +39,9 @@ def write_repository(trained: Trained, repository: str, license_id: str, folder:
     save_weights(folder / "model.pt", trained.build(), values, trained.class_names)
     results = public_results(trained)
     about = preprocessing(trained)
-    content = {
-        "library_name": "ufgir",
-        "class_names": about.pop("class_names"),
-        "preprocessing": about,
-        "results": results,
-        "config": values,
-    }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    class_names = about.pop("class_names")
+    parts = {"class_names": class_names, "preprocessing": about, "results": results, "config": values}
+    write_json(folder / "config.json", {"library_name": "ufgir", **parts})
     model_card(config, len(trained.class_names), results, repository, license_id).save(folder / "README.md")
 
 

@@ -1,11 +1,13 @@
 """The folder that a command writes into: all of its files or none."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ufgir.errors import UserError
 
@@ -61,3 +63,8 @@ class OutputFolder:
     def _check_names(self, names: Sequence[str]) -> None:
         if not self.overwrite and (taken := [name for name in names if (self.path / name).exists()]):
             raise UserError(f"out={self.path}: {', '.join(taken)} exists already. Give another out=FOLDER.")
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write values as JSON that people can read, too."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

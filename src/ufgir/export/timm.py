@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ufgir.errors import RunFailed
 from ufgir.export.check import Job, preprocessing
-from ufgir.export.graph import write_json
+from ufgir.export.output import write_json
 from ufgir.models import ReducedViT
 
 LEFT_OUT = {

@@ -1,7 +1,6 @@
 """A trained model tested again: its numbers, each image and class, what it confuses, and its keep-rate curve."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,9 @@ from ufgir.inference.predict import (
     top_classes,
 )
 from ufgir.models import ReducedViT, count_macs
+from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
-from ufgir.training.run import build_data, quiet_lightning, reset_peak_memory
+from ufgir.training.run import build_data, quiet_lightning
 from ufgir.training.run import evaluate as run_test
 from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained, for_this_machine
@@ -119,23 +119,6 @@ def configs_of(
     return [config.updated(here, check=False) for config in configs]
 
 
-def build_models(trained: Trained, configs: Sequence[RunConfig]) -> list[ReducedViT]:
-    """A model for each configuration; they share the memory of their weights.
-
-    Raises:
-        UserError: the reasons of all that cannot be built.
-    """
-    models, errors = [], []
-    for config in configs:
-        try:
-            models.append(trained.build(config))
-        except UserError as error:
-            errors += error.messages
-    if errors:
-        raise UserError(*errors)
-    return models
-
-
 def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataModule:
     """The data to test on, checked.
 
@@ -152,6 +135,9 @@ def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataMod
         if arguments.get("root") is None:
             raise UserError("dataset.root: missing. Give dataset.root=DIR, the folder of the data set.")
         images = expand_path("dataset.root", arguments["root"]).absolute() / arguments.get("images", "images")
+        if not images.is_dir():
+            root = arguments["root"]
+            raise UserError(f"dataset.root={root}: there is no folder {images}. Give dataset.root=DIR where it is now.")
         places = {"format": "csv", "root": str(trained.folder.splits), "images": str(images), "expected": None}
         config = config.updated({f"dataset.{name}": value for name, value in places.items()}, check=False)
     data = build_data(config)
@@ -181,7 +167,8 @@ def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: Imag
     module = LitClassifier(model, num_classes=data.num_classes)
     reset_peak_memory()  # another keep rate may have been tested before
     with quiet_lightning(), oom_as_failure():
-        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, [], [collector])
+        untrained = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, untrained, [collector])
     numbers |= {f"{role}_f1": round(100 * collector.f1.compute().item(), 4)}
     numbers |= {f"{role}_ece": round(100 * collector.ece.compute().item(), 4)}
     numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
@@ -233,22 +220,15 @@ def recalibrate(model: ReducedViT, config: RunConfig, paths: Sequence[Path]) -> 
 def class_table(images: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
     """A row for each class: images, correct ones, accuracy in percent (empty without images), and what the others are
     taken for most often."""
-    rows = []
-    groups = dict(list(images.groupby("class_id")))
-    for class_id, name in enumerate(class_names):
-        own = groups.get(class_id, images.iloc[:0])
-        wrong = own.loc[~own["correct"], "predicted"].value_counts()
-        rows.append(
-            {
-                "class": name,
-                "images": len(own),
-                "correct": int(own["correct"].sum()),
-                "accuracy": round(100 * own["correct"].mean(), 2) if len(own) else None,
-                "most_taken_for": class_names[wrong.index[0]] if len(wrong) else None,
-                "times": int(wrong.iloc[0]) if len(wrong) else 0,
-            }
-        )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame({"class": class_names})
+    groups = images.groupby("class_id")["correct"]
+    for name, values in {"images": groups.size(), "correct": groups.sum()}.items():
+        table[name] = values.reindex(table.index, fill_value=0).astype(int)
+    table["accuracy"] = (100 * groups.mean()).round(2)
+    most = confusions(images).groupby("class_id").first()
+    table["most_taken_for"] = most["predicted"].map(lambda number: class_names[number])
+    table["times"] = most["times"]
+    return table.fillna({"times": 0}).astype({"times": int})
 
 
 def confusions(images: pd.DataFrame) -> pd.DataFrame:
@@ -288,19 +268,18 @@ def write_test(tested: Tested, data: ImageDataModule, folder: Path) -> None:
     save_figure(matrix_figure(matrix, names, data.splits.name), folder, "confusion_matrix", ("png",))
 
 
-def write_curve(points: Sequence[Mapping[str, Any]], trained_rate: Any, title: str, classes: int, folder: Path) -> None:
+def write_curve(points: Sequence[Mapping[str, Any]], trained: Trained, classes: int, folder: Path) -> None:
     """Write the numbers of several keep rates as a table, the cheapest first, and as a picture."""
     folder.mkdir(exist_ok=True)
     table = pd.DataFrame([{**point, "keep_rate": rate_text(point["keep_rate"])} for point in points])
-    role = "val" if "val_top1" in table else "test"
-    kinds = ["recalibrated"] if "recalibrated" in table else []
-    numbers = [f"{role}_{name}" for name in ("top1", "top5", "f1", "ece", "loss")]
-    shown = ["keep_rate", *kinds, *numbers, "gmacs", "images_per_second", f"{role}_images", "image_size"]
-    table = table[shown].sort_values(["gmacs", *kinds], kind="stable", ignore_index=True)
+    table = table.drop(columns=["dataset", "protocol", "weights_sha256", "peak_memory_gb"])
+    kinds = [name for name in ("gmacs", "recalibrated") if name in table]
+    table = table.sort_values(kinds, kind="stable", ignore_index=True)
     with atomic_write(folder / "keep_rates.csv") as stream:
         table.to_csv(stream, index=False, lineterminator="\n")
-    figure = curve_figure(table, role, rate_text(trained_rate), title, classes)
-    save_figure(figure, folder, "keep_rates", ("png", "svg"))
+    own, data = rate_text(trained.config.keep_rate), f"{points[0]['dataset']}, {points[0]['image_size']} px"
+    title = f"{trained.config.reducer.name} trained at keep rate {own}, tested at others\n{data}"
+    save_figure(curve_figure(table, own, title, classes), folder, "keep_rates", ("png", "svg"))
 
 
 def rate_text(rate: float | list[float], joint: str = " ") -> str:
@@ -308,29 +287,27 @@ def rate_text(rate: float | list[float], joint: str = " ") -> str:
     return joint.join(f"{number:g}" for number in (rate if isinstance(rate, list) else [rate]))
 
 
-def curve_figure(table: pd.DataFrame, role: str, trained_rate: str, title: str, classes: int) -> Figure:
+def curve_figure(table: pd.DataFrame, trained_rate: str, title: str, classes: int) -> Figure:
     """Top-1 against GMACs, each point with its keep rate; a ring around that of the training."""
     figure = Figure(figsize=(6.5, 4.6), layout="constrained")
-    axis = figure.add_subplot()
-    recalibrated = table.get("recalibrated", pd.Series(False, table.index))
-    for label, color, rows in (
-        ("these weights", "#0072B2", table[~recalibrated]),
-        ("BatchNorm recalibrated on training images", "#009E73", table[recalibrated]),
+    axis, top1 = figure.add_subplot(), "val_top1" if "val_top1" in table else "test_top1"
+    again = table.get("recalibrated", pd.Series(False, table.index))
+    own = table[~again & (table["keep_rate"] == trained_rate)]
+    ring = {"linestyle": "", "markersize": 14, "markerfacecolor": "none"}
+    for rows, label, color, style in (
+        (table[~again], "these weights", "#0072B2", {}),
+        (table[again], "BatchNorm recalibrated on training images", "#009E73", {}),
+        (own, f"keep rate of the training, {trained_rate}", "#D55E00", ring),
     ):
         if len(rows):
-            axis.plot(rows["gmacs"], rows[f"{role}_top1"], marker="o", color=color, label=label)
-    plain = table[~recalibrated]
-    own = plain[plain["keep_rate"] == trained_rate]
-    if len(own):
-        style = {"linestyle": "", "marker": "o", "markersize": 14, "markerfacecolor": "none", "color": "#D55E00"}
-        axis.plot(own["gmacs"], own[f"{role}_top1"], label=f"keep rate of the training, {trained_rate}", **style)
+            axis.plot(rows["gmacs"], rows[top1], marker="o", color=color, label=label, **style)
     axis.axhline(100 / classes, color="#888888", linestyle=":", linewidth=1, label=f"chance, {100 / classes:.1f} %")
-    highest = table.groupby("gmacs", as_index=False).agg({f"{role}_top1": "max", "keep_rate": "first"})
-    for gmacs, top1, rate in highest.itertuples(index=False):
-        axis.annotate(rate, (gmacs, top1), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9)
+    for gmacs, points in table.groupby("gmacs"):
+        place = dict(xytext=(0, 9), textcoords="offset points", ha="center", fontsize=9)
+        axis.annotate(points["keep_rate"].iloc[0], (gmacs, points[top1].max()), **place)
     axis.set_title(title, fontsize=10, fontweight="bold")
     axis.set_xlabel("GMACs of one image (above each point: keep rate)")
-    axis.set_ylabel(f"{'validation' if role == 'val' else 'test'} top-1, %")
+    axis.set_ylabel(f"{'validation' if top1 == 'val_top1' else 'test'} top-1, %")
     axis.margins(0.1, 0.2)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
@@ -370,9 +347,3 @@ def save_figure(figure: Figure, folder: Path, name: str, endings: Sequence[str])
         metadata = {"Software": None} if ending == "png" else {"Date": None}
         with atomic_write(folder / f"{name}.{ending}", "wb") as stream:
             figure.savefig(stream, format=ending, dpi=150, metadata=metadata)
-
-
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write the numbers; the last file of an evaluation."""
-    with atomic_write(file) as stream:
-        stream.write(json.dumps(content, indent=2) + "\n")

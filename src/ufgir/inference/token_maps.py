@@ -89,39 +89,30 @@ def draw_images(
 
 
 def describe_model(model: ReducedViT, arguments: Mapping[str, Any]) -> str:
-    """A model in a line: backbone, reducer, plug-ins, image size and cost."""
-    def name_of(part: Any) -> str:
+    """A model in a line: backbone, reducer, head and cache, image size and cost."""
+    names = {}
+    for key, default in (("reducer", "none"), ("head", "linear")):
+        part = arguments.get(key, default)
         part = part.get("name") or part["_target_"].rpartition(".")[2] if isinstance(part, Mapping) else part
-        return part if isinstance(part, str) else part.__name__
-
-    rates = arguments.get("keep_rate", 1.0)
-    reducer, size = name_of(arguments.get("reducer", "none")), arguments.get("img_size", 224)
+        names[key] = part if isinstance(part, str) else part.__name__
+    rates, size = arguments.get("keep_rate", 1.0), arguments.get("img_size", 224)
     rates = " ".join(f"{rate:g}" for rate in (rates if isinstance(rates, Sequence) else [rates]))
-    parts = [
-        backbone_label(arguments["backbone"], arguments.get("backbone_kwargs") or {}),
-        "no reducer" if reducer == "none" else f"{reducer}, keep rate {rates}",
-        f"{name_of(arguments.get('head', 'linear'))} head" + (" and cache" if arguments.get("cache") else ""),
-        f"{size} px",
-        f"{count_macs(model, size) / 1e9:.3g} GMACs an image",
-    ]
-    return " · ".join(parts)
+    label = backbone_label(arguments["backbone"], arguments.get("backbone_kwargs") or {})
+    reducer = "no reducer" if names["reducer"] == "none" else f"{names['reducer']}, keep rate {rates}"
+    head = f"{names['head']} head" + (" and cache" if arguments.get("cache") else "")
+    return f"{label} · {reducer} · {head} · {size} px · {count_macs(model, size) / 1e9:.3g} GMACs an image"
 
 
 def picture_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for the picture of each image: its own or, if several have that, with the folders that differ."""
+    """A file name for the picture of each image: its own or, if several have the same, with its folder and a number."""
     names = [path.stem for path in paths]
-    folders = [[folder.name for folder in path.parents if folder.name] for path in paths]  # the nearest first
-    for depth in range(max(map(len, folders), default=0)):
-        twice = {name for name, count in Counter(names).items() if count > 1}
-        names = [
-            f"{above[depth]}-{name}" if name in twice and depth < len(above) else name
-            for name, above in zip(names, folders, strict=True)
-        ]
+    if len(set(names)) < len(names):
+        names = [f"{path.absolute().parent.name}-{path.stem}" for path in paths]
     seen: Counter[str] = Counter()
-    for place, name in enumerate(names):  # the same path with another ending
+    for place, name in enumerate(names):
         seen[name] += 1
-        names[place] = f"{name}-{seen[name]}" if seen[name] > 1 else name
-    return [f"{name}.png" for name in names]
+        names[place] = f"{name}-{seen[name]}.png" if seen[name] > 1 else f"{name}.png"
+    return names
 
 
 class TokenPictures(L.Callback):
@@ -242,9 +233,9 @@ def group_colors(stages: Sequence[PatchMap], grid: tuple[int, int]) -> list[np.n
         for inside in waiting:
             taken = np.flatnonzero(pairs >= 0)
             used = near[inside][:, taken].max(axis=0) + 1e-3  # (T,)
-            color = (used @ (pairs[taken, None] % count == np.arange(count))).argmin()
-            free = [turn for turn in range(count) if color + turn * count not in pairs]
-            pairs[inside] = color + (free or [0])[0] * count
+            cost = used @ (pairs[taken, None] % count == np.arange(count))
+            free = [color + turn * count for color in np.argsort(cost, kind="stable") for turn in range(count)]
+            pairs[inside] = next((pair for pair in free if pair not in pairs), free[0])
         result.append(np.stack((pairs % count, (pairs + 3 * (pairs // count)) % count), axis=1))
         previous = np.where(merged, pairs, -1)
     return result

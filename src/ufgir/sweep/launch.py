@@ -11,7 +11,7 @@ from ufgir.config.compose import Composer
 from ufgir.errors import RunFailed
 from ufgir.sweep.grid import Job
 from ufgir.sweep.status import MAX_ATTEMPTS, PlannedRun, plan_runs, refuse_errors
-from ufgir.training.run import print_table
+from ufgir.training.facts import print_table
 
 Launch = Callable[[Sequence[Job], int], Sequence[JobReturn]]  # overrides of jobs and index of the first -> returns
 LOST = 3  # times that a launcher may break down with a run that never started

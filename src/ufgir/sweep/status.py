@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress_bar import ProgressBar
 
 from ufgir.config import RunConfig
+from ufgir.config.checks import check_resources
 from ufgir.config.compose import Composer
-from ufgir.config.schema import check_resources
 from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.models.cost import estimate_cost
 from ufgir.sweep.grid import Job, label, varied_axes
-from ufgir.training.run import build_data, check_sizes, model_arguments, print_table, run_folder
+from ufgir.training.facts import print_table
+from ufgir.training.run import build_data, check_sizes, model_arguments, run_folder
 from ufgir.training.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # a run that failed as often is not started again

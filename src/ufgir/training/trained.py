@@ -12,7 +12,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from ufgir.config import RunConfig
-from ufgir.config.schema import check_machine
+from ufgir.config.checks import check_machine
 from ufgir.data.transforms import EvalTransform
 from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.models import ReducedViT, create_model

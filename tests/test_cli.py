@@ -1,0 +1,91 @@
+"""What all commands share: the list of commands, --help, options, exit codes, tab completion."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic import BaseModel
+
+from tiny import TINY, run
+from ufgir.cli import COMMANDS, FAILED, INTERRUPTED, USER_ERROR, main, parse_options, run_command
+from ufgir.errors import RunFailed, UserError
+
+
+class Options(BaseModel):
+    run: str
+    batch_size: int = 8
+    images: list[str] = []
+
+
+def test_options_are_coerced_and_lists_collected():
+    options = parse_options(Options, ["run=a=b, (c)", "batch_size=4", "images=x", "images=y"])
+    assert (options.run, options.batch_size, options.images) == ("a=b, (c)", 4, ["x", "y"])
+
+
+def test_all_errors_of_options_come_together():
+    with pytest.raises(UserError) as caught:
+        parse_options(Options, ["batchsize=4", "batch_size=four"])
+    text = str(caught.value)
+    for part in ("batchsize=4", "'batch_size'", "batch_size=four", "run"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UserError("no"), USER_ERROR), (RunFailed("broke"), FAILED), (KeyboardInterrupt(), INTERRUPTED),
+     (PermissionError(13, "Permission denied", "file"), FAILED)],
+)  # fmt: skip
+def test_errors_become_exit_codes(error, code, capsys):
+    def fail(arguments):
+        raise error
+
+    assert run_command(fail, []) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_commands_are_listed(capsys):
+    assert main([]) == 0
+    assert set(COMMANDS) <= set(capsys.readouterr().out.split())
+    assert main(["trian"]) == USER_ERROR and "'train'" in capsys.readouterr().err
+
+
+def test_help_imports_neither_torch_nor_lightning():
+    code = (
+        "import runpy, sys\n"
+        f"for name in {[name for name in COMMANDS if name != 'train']}:\n"
+        "    sys.argv = [name, '--help']\n"
+        "    try:\n"
+        "        runpy.run_module(f'ufgir.{name}', run_name='__main__', alter_sys=True)\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 0, name\n"
+        "    assert not {'torch', 'lightning', 'timm'} & set(sys.modules), name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("ufgir tr", "train"), ("ufgir train reducer=ev", "reducer=evit"), ("ufgir train backbone=mi", "micro")],
+)  # fmt: skip
+def test_tab_completion(line, expected, tmp_path):
+    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    done = subprocess.run(
+        [sys.executable, "-m", "ufgir", "-sc", "query=bash"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert expected in done.stdout, done.stderr
+
+
+def test_hydras_own_flags(here):
+    shown = run("train", "--cfg", "job", "+experiment=demo", "seed=7", cwd=here)
+    assert shown.returncode == 0 and "keep_rate: 0.25" in shown.stdout and "seed: 7" in shown.stdout
+    refused = run("train", *TINY, "keep_rate=2", "seed=-1", "reducer.nam=x", cwd=here)
+    assert refused.returncode == 2 and "reducer.nam" in refused.stderr and "Traceback" not in refused.stderr
+    refused = run("train", *TINY, "keep_rate=2", "seed=-1", cwd=here)
+    assert refused.returncode == 2 and "keep_rate=2" in refused.stderr and "seed=-1" in refused.stderr
+    assert {path.name for path in here.iterdir()} == {"data"}
