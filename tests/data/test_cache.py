@@ -1,18 +1,15 @@
-"""All caches hold the same pixels; what is no longer used goes; what does not fit is refused."""
+"""All caches hold the same pixels; what is no longer used goes; what cannot be written is refused."""
 
 import os
 import pickle
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ufgir.data import cache as caches
-from ufgir.data.cache import free_memory, open_store
+from ufgir.data.cache import open_store
 from ufgir.errors import UserError
-
-GIB = 2**30
 
 
 @pytest.fixture
@@ -44,53 +41,22 @@ def test_disk_cache_is_found_again_until_an_image_or_the_size_changes(paths, pic
     assert torch.equal(pixels(open_store("disk", paths, 16)), pixels(open_store("none", paths, 16)))
 
 
-def test_disk_cache_leaves_only_whole_files(paths, cache):
+def test_disk_cache_leaves_only_whole_files_and_needs_a_folder(paths, cache, monkeypatch):
     paths[2].write_text("broken")
     with pytest.raises(UserError, match="2.png cannot be read: not an image"):
         open_store("disk", paths, 16)
     assert list((cache / "images").iterdir()) == []
+    monkeypatch.setenv("UFGIR_CACHE", str(paths[0]))
+    with pytest.raises(UserError, match="dataset.cache=disk .* UFGIR_CACHE"):
+        open_store("disk", paths, 16)
+    with pytest.raises(UserError, match="dataset.cache=ram .* GiB"):
+        open_store("ram", paths, 2**27)
 
 
-def test_entries_that_were_not_used_for_30_days_are_deleted(paths, cache):
-    def age(file, days):
-        os.utime(file, (time.time() - days * 86400,) * 2)
-
+def test_entries_that_were_not_used_for_30_days_are_deleted(paths):
     files = [open_store("disk", paths[:count], 16).file for count in (1, 2, 3)]
     for file, days in zip(files, (31, 29, 31), strict=True):
-        age(file, days)
+        os.utime(file, (time.time() - days * 86400,) * 2)
     open_store("disk", paths, 16)  # the third is used again
     assert [file.exists() for file in files] == [False, True, True]
     assert time.time() - files[2].stat().st_mtime < 60
-
-
-def test_caches_that_do_not_fit_are_refused(paths, monkeypatch, tmp_path):
-    monkeypatch.setattr(caches, "free_memory", lambda: 100)
-    with pytest.raises(UserError, match="dataset.cache=ram needs 0.00 GiB .* Use dataset.cache=disk or none"):
-        open_store("ram", paths, 16)
-    monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(UserError, match="dataset.cache=disk needs .* UFGIR_CACHE"):
-        open_store("disk", paths, 16)
-    monkeypatch.setenv("UFGIR_CACHE", str(paths[0]))
-    with pytest.raises(UserError, match="dataset.cache=disk cannot write to .* UFGIR_CACHE"):
-        open_store("disk", paths, 16)
-
-
-@pytest.mark.parametrize(("files", "expected"), [
-    ({}, 8 * GIB),
-    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max", "sys/fs/cgroup/memory.current": "1"}, 8 * GIB),
-    ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{4 * GIB}",
-      "sys/fs/cgroup/memory.current": f"{3 * GIB}", "sys/fs/cgroup/memory.stat": f"anon 5\ninactive_file {GIB}\n"},
-     2 * GIB),
-    ({"proc/self/cgroup": "0::/job/step\n", "sys/fs/cgroup/job/memory.max": f"{3 * GIB}",
-      "sys/fs/cgroup/job/memory.current": f"{GIB}", "sys/fs/cgroup/job/step/memory.max": "max",
-      "sys/fs/cgroup/job/step/memory.current": f"{GIB}"}, 2 * GIB),
-    ({"proc/self/cgroup": "3:cpu,memory:/docker/1\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{3 * GIB}",
-      "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{4 * GIB}"}, 0),
-])
-def test_memory_limit_of_a_container(tmp_path, files, expected):
-    files = {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable: {8 * 2**20} kB\n", **files}
-    for name, text in files.items():
-        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "root" / name).write_text(text)
-    assert free_memory(tmp_path / "root") == expected
-    assert free_memory(tmp_path / "elsewhere") is None
