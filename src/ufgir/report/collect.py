@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,6 @@ SHOWN = (
     *WITHOUT_EFFECT, "backbone.name", "backbone.kwargs", "keep_rate", "image_size", "plugins", "seed", "protocol",
     "fold", "folds", "debug", "trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches",
 )  # fmt: skip
-GRADIENTS = {"train/grad_max": "grad_max", "train/grad_mean": "grad_mean"}
-POINTS = 120  # of a gradient curve
 
 
 @dataclass
@@ -48,15 +46,13 @@ class Collected:
         runs: one row for each finished run, with `COLUMNS`; keep rates are text.
         skipped: a line for each input that is not in `runs`: its name and the reason.
         unfinished: `CELL`, `seed`, `protocol` and `why` of runs that failed or did not end.
-        gradients: `run, step, grad_max, grad_mean`.
         variants: letter in the column `variant` -> the settings that it stands for.
     """
 
     runs: pd.DataFrame
     skipped: list[str]
-    unfinished: pd.DataFrame = field(default_factory=lambda: tidy(pd.DataFrame(), "why"))
-    gradients: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["run", "step", *GRADIENTS.values()]))
-    variants: dict[str, str] = field(default_factory=dict)
+    unfinished: pd.DataFrame
+    variants: dict[str, str]
 
 
 def tidy(frame: pd.DataFrame, *more: str) -> pd.DataFrame:
@@ -120,7 +116,7 @@ def read_csv(file: Path) -> Collected:
     repeated = frame.duplicated([*PLACE, "seed", "fold"])
     skipped = [f"line {line + 2}: the same run as an earlier line" for line in frame.index[repeated]]
     runs, letters = lettered(frame[~repeated].reset_index(drop=True))
-    return Collected(runs, skipped, variants=letters)
+    return Collected(runs, skipped, tidy(pd.DataFrame(), "why"), letters)
 
 
 def read_folders(root: Path) -> Collected:
@@ -144,8 +140,7 @@ def read_folders(root: Path) -> Collected:
                 reason = str(results.get("reason") or "").splitlines()[:1]
                 skipped.append(": ".join([name, results["status"], *reason]))
         except Exception as error:  # whatever is in the file, the other runs can be reported
-            advice = "delete results.json and repeat the run's command"
-            skipped.append(f"{name}: damaged files ({summarize(error)}); {advice}")
+            skipped.append(f"{name}: damaged ({summarize(error)}); delete results.json and repeat the run's command")
     if not rows:
         found = f"{len(skipped)} folders of runs, none of them finished" if skipped else "no run folder"
         message = f"runs={root}: {found}. Name a folder with finished runs, such as outputs, or a CSV file."
@@ -163,11 +158,7 @@ def read_folders(root: Path) -> Collected:
     alike = frame.duplicated([*PLACE, "seed", "fold"], keep=False)  # such as those of other split tables
     frame.loc[alike, "variant"] += " run=" + identity
     frame, letters = lettered(frame.reset_index(drop=True))
-    collected = Collected(frame, skipped, tidy(pd.DataFrame(unfinished), "why"), variants=letters)
-    curves = [gradient_curve(root / run / "metrics.csv") for run in frame["run"]]
-    curves = [curve.assign(run=run) for run, curve in zip(frame["run"], curves, strict=True) if len(curve)]
-    collected.gradients = pd.concat(curves, ignore_index=True) if curves else collected.gradients
-    return collected
+    return Collected(frame, skipped, tidy(pd.DataFrame(unfinished), "why"), letters)
 
 
 def find_folders(root: Path) -> list[Path]:
@@ -266,17 +257,6 @@ def lettered(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 
 def _letter(number: int) -> str:
     return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
-
-
-def gradient_curve(file: Path) -> pd.DataFrame:
-    """Largest and mean absolute gradient of a run, averaged within up to `POINTS` stretches; empty without any."""
-    try:
-        steps = pd.read_csv(file, usecols=["step", *GRADIENTS])
-    except (OSError, ValueError):
-        return pd.DataFrame()
-    steps = steps.rename(columns=GRADIENTS).dropna()  # rows of epochs and of the test have no gradients
-    stretches = steps.groupby(np.arange(len(steps)) // max(1, -(-len(steps) // POINTS)))
-    return stretches.agg({"step": "max", "grad_max": "mean", "grad_mean": "mean"})
 
 
 def ordered(values: Iterable[str], first: Iterable[str] = ()) -> list[str]:

@@ -27,12 +27,11 @@ FRONT = "#B8B8B8"
 SAME_COST = 1.01  # costs within a percent count as equal on the Pareto front
 STYLE = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
-    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.axisbelow": True, "legend.frameon": False,
-    "svg.hashsalt": "ufgir", "svg.fonttype": "none",
+    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titley": 1.0, "axes.axisbelow": True,
+    "legend.frameon": False, "svg.hashsalt": "ufgir", "svg.fonttype": "none",
 }  # fmt: skip
 WIDTH, HEIGHT = 4.2, 3.1  # of a panel, inches
 NUMBERED = 12  # points of a panel that keep rates can be written beside
-MOST_CURVES = 9  # panels of gradients
 
 
 @dataclass
@@ -180,7 +179,8 @@ def _cost_panels(
     def draw(axis: Axes, points: pd.DataFrame) -> None:
         for key, line in points.groupby(lines):
             style = {"markersize": 5, **styles[key]}
-            axis.errorbar(line["gmacs"], line["mean"], line["std"], elinewidth=1, **style)
+            errors = line["std"] if line["std"].notna().any() else None
+            axis.errorbar(line["gmacs"], line["mean"], errors, elinewidth=1, **style)
             few = line[line["partial"]]
             axis.plot(few["gmacs"], few["mean"], zorder=4, **{**style, "linestyle": "", "markerfacecolor": "white"})
         whole = points[~points["partial"]].sort_values("gmacs")
@@ -320,31 +320,6 @@ def difference_intervals(differences: Table | None, metric: str) -> Plot | None:
     for panel in panels:
         panel.height, panel.left = 1.0 + 0.2 * len(panel.rows), 0.3 + 0.08 * labels.str.len().max()
     return Plot("differences", "Paired differences", caption, panels)
-
-
-def gradients_by_step(runs: pd.DataFrame, gradients: pd.DataFrame) -> Plot | None:
-    """A panel for each cell but for its plug-ins: the largest gradient of each step, a line for each setting."""
-    by = ["dataset", "backbone", "image_size", "reducer", "keep_rate", "variant"]
-    curves = gradients.merge(runs[[*by, "plugins", "run"]], on="run")
-    if curves.empty:
-        return None
-
-    def draw(axis: Axes, rows: pd.DataFrame) -> None:
-        for plugins, part in rows.groupby("plugins"):
-            steps, colour = part.groupby("step")["grad_max"], plugin_colour(plugins)
-            axis.plot(steps.mean(), color=colour, linewidth=1.4)
-            axis.fill_between(steps.min().index, steps.min(), steps.max(), color=colour, alpha=0.15, linewidth=0)
-        axis.set(yscale="log", xlabel="step", ylabel="largest |gradient|")
-
-    panels = panels_of(curves, by, draw)
-    panels.sort(key=lambda panel: -panel.rows["plugins"].nunique())
-    unseen = len(panels) - MOST_CURVES
-    caption = (
-        "Largest absolute gradient of the steps of training, averaged over short stretches; line: mean over the seeds, "
-        "band: from the smallest to the largest. gradients.csv has the mean gradients too"
-        + (f", and the curves of {unseen} more panels." if unseen > 0 else ".")
-    )
-    return Plot("gradients", "Gradients", caption, panels[:MOST_CURVES], plugin_legend(curves["plugins"], "━"))
 
 
 def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Plot | None:

@@ -110,8 +110,6 @@ def make_report(collected: Collected, out: Path, *, source: str, compare: bool, 
 def _write(collected: Collected, folder: Path, source: str, compare: bool, sweeps: list[str]) -> None:
     runs, uncounted = with_gmacs(collected.runs)
     runs.assign(variant=runs["variant"].map(collected.variants).fillna("")).to_csv(folder / "runs.csv", index=False)
-    if len(collected.gradients):
-        collected.gradients.to_csv(folder / "gradients.csv", index=False)
     whole, lacking, sections = runs[~runs["limited"]], [], []
     protocols = ordered(whole["protocol"], PROTOCOLS)
     for protocol in protocols:
@@ -176,7 +174,6 @@ def _sections(runs: pd.DataFrame, collected: Collected, protocol: str, compare: 
         Section("Accuracy against cost", costs),
         Section("Base against CLCA", [figures.difference_intervals(differences, metric), differences]),
         Section("Ablation of the plug-ins", [figures.ablation(drawn, metric)]),
-        Section("Gradients", [figures.gradients_by_step(runs, collected.gradients)]),
         Section("Accuracy against measured speed", [figures.accuracy_against_speed(drawn, runs, metric)]),
         Section("Beside the paper", [beside]),
         Section("By data set", by_dataset, folded=True, folder="tables"),

@@ -25,12 +25,13 @@ def planned_runs(name: str) -> pd.DataFrame:
     rows = []
     for job in replace(load_grid(name), published_lr=False).expand():
         values = dict(override.partition("=")[::2] for override in job)
-        rows.append({**values, "keep_rate": label(job, "keep_rate"), "lr": values.get("optim.lr")})
+        own = {"keep_rate": label(job, "keep_rate"), "lr": values.get("optim.lr")}
+        rows.append({"protocol": "test", "seed": 1, **values, **own})
     planned = pd.DataFrame(rows).reindex(columns=[*KEYS, "seed"])
     numbers = ["image_size", "lr", "seed"]
     planned[numbers] = planned[numbers].apply(pd.to_numeric)
     planned["keep_rate"] = planned["keep_rate"].map(rate_text, na_action="ignore")
-    return planned.fillna({"protocol": "test", "seed": 1}).astype({"seed": int})
+    return planned
 
 
 def find_plans(sweeps: Iterable[str], runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
