@@ -15,7 +15,6 @@ import yaml
 from ufgir.config import RunConfig, axes
 from ufgir.config.identity import OBSERVERS, WITHOUT_EFFECT
 from ufgir.errors import UserError, did_you_mean, summarize
-from ufgir.utils import natural_key
 
 # Runs of one cell differ in their seeds and folds alone. `variant` is empty unless a cell has runs of several settings.
 CELL = ["dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins", "variant"]
@@ -91,7 +90,7 @@ def read_csv(file: Path) -> Collected:
     if frame.empty or errors:
         raise UserError(*(errors or [f"runs={file}: no rows."]))
     frame = frame.reindex(columns=COLUMNS)
-    protocol = frame["protocol"].fillna("").str.strip()
+    protocol = frame["protocol"].astype(object).fillna("").str.strip()
     frame["protocol"] = protocol.where(protocol != "", np.where(frame["fold"].isna(), "test", "cv"))
     top1 = frame["val_top1"].where(frame["protocol"] == "val", frame["test_top1"])
     numbers = frame[NUMBERS].apply(pd.to_numeric, errors="coerce")
@@ -249,10 +248,16 @@ def variants_of(frame: pd.DataFrame, settings: pd.DataFrame) -> pd.Series:
 
 
 def lettered(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The runs with a letter for each variant, and what the letters stand for."""
+    """The runs with a letter for each variant, and what the letters stand for; numbers in settings by their value."""
     texts = frame["variant"].str.strip()
-    letters = {text: _letter(number) for number, text in enumerate(sorted(set(texts) - {""}, key=natural_key))}
-    return frame.assign(variant=texts.map(letters).fillna("")), {letter: text for text, letter in letters.items()}
+    distinct = sorted(set(texts) - {""}, key=lambda text: re.sub(r"\d[\d.]*(e-?\d+)?", _padded, text))
+    letters = {text: _letter(number) for number, text in enumerate(distinct)}
+    frame = frame.assign(variant=[letters.get(text, "") for text in texts])
+    return frame, {letter: text for text, letter in letters.items()}
+
+
+def _padded(number: re.Match) -> str:
+    return f"{pd.to_numeric(number[0], errors='coerce'):030.15f}"
 
 
 def _letter(number: int) -> str:

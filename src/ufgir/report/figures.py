@@ -79,7 +79,7 @@ class Plot:
         title: in a few words.
         caption: what is seen, to be read without the rest of the page.
         panels: its parts.
-        legend: label, colour and marker of what is drawn.
+        legend: label, colour and marker, one of `MARKERS`, of what is drawn.
         backbone: shown where this one is chosen in the page; empty: without a choice.
     """
 
@@ -90,11 +90,6 @@ class Plot:
     legend: list[tuple[str, str, str]] = field(default_factory=list)
     backbone: str = ""
 
-    @property
-    def symbols(self) -> list[tuple[str, str, str]]:
-        """The legend as text: label, colour and symbol."""
-        return [(label, colour, MARKERS.get(marker, marker)) for label, colour, marker in self.legend]
-
     def write(self, folder: Path, name: str) -> None:
         """Write all panels with their legend as `<name>.svg` and `<name>.pdf`."""
         rows = [self.panels[start : start + 3] for start in range(0, len(self.panels), 3)]
@@ -102,7 +97,7 @@ class Plot:
         columns = 3 * len(rows[0])  # of the legend
         top = 0.2 + 0.22 * -(-len(self.legend) // columns)
         handles = [
-            Line2D([], [], color=colour, marker=marker if marker in MARKERS else "", label=label)
+            Line2D([], [], color=colour, marker=marker, label=label)
             for label, colour, marker in self.legend
         ]
         with rc_context(STYLE):

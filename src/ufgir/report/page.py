@@ -1,10 +1,9 @@
 """The report as a folder: which sections it has, its files, and one page that needs no other file."""
 
-import os
 import re
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jinja2
 import pandas as pd
@@ -26,10 +25,6 @@ PROTOCOL_TITLES = {
     "cv": "Cross-validation (protocol cv)",
     "val": "Validation images (protocol val)",
 }
-AXES = {
-    "dataset": "data set", "backbone": "backbone", "reducer": "reducer", "keep_rate": "keep rate",
-    "image_size": "image size",
-}  # fmt: skip
 
 
 @dataclass
@@ -70,13 +65,11 @@ def check_out(out: Path, runs: Path) -> None:
     if runs.is_dir() and runs.resolve().is_relative_to(out.resolve()):
         raise UserError(f"out={out}: holds the runs themselves. Name another folder.")
     if Path.cwd().is_relative_to(out.resolve()):
-        raise UserError(
-            f"out={out}: the current folder is inside, and a report replaces its folder. Try {out / 'report'}."
-        )
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        page = out / "index.html"
-        if not (page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:1000]):
-            raise UserError(f"out={out}: exists and is no earlier report. Remove it or name another folder.")
+        raise UserError(f"out={out}: the current folder is inside, and would be replaced. Try {out / 'report'}.")
+    page, is_empty = out / "index.html", out.is_dir() and not any(out.iterdir())
+    is_report = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:1000]
+    if out.exists() and not is_empty and not is_report:
+        raise UserError(f"out={out}: exists and is no earlier report. Remove it or name another folder.")
 
 
 def make_report(collected: Collected, out: Path, *, source: str, compare: bool, sweeps: list[str]) -> Path:
@@ -91,25 +84,22 @@ def make_report(collected: Collected, out: Path, *, source: str, compare: bool, 
         the path of the page.
     """
     place = out.resolve()
-    draft, earlier = (place.with_name(f".{place.name}.{os.getpid()}{end}") for end in ("", ".old"))
-    try:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as temporary:
+        draft = Path(temporary) / "report"
         (draft / "tables").mkdir(parents=True)
         (draft / "figures").mkdir()
         _write(collected, draft, source, compare, sweeps)
         if place.exists():
-            place.rename(earlier)
+            place.rename(Path(temporary) / "earlier")
         draft.rename(place)
-    finally:
-        if earlier.exists() and not place.exists():
-            earlier.rename(place)
-        for folder in (draft, earlier):
-            shutil.rmtree(folder, ignore_errors=True)
     return out / "index.html"
 
 
 def _write(collected: Collected, folder: Path, source: str, compare: bool, sweeps: list[str]) -> None:
     runs, uncounted = with_gmacs(collected.runs)
-    runs.assign(variant=runs["variant"].map(collected.variants).fillna("")).to_csv(folder / "runs.csv", index=False)
+    texts = [collected.variants.get(letter, "") for letter in runs["variant"]]
+    runs.assign(variant=texts).to_csv(folder / "runs.csv", index=False)
     whole, lacking, sections = runs[~runs["limited"]], [], []
     protocols = ordered(whole["protocol"], PROTOCOLS)
     for protocol in protocols:
@@ -142,12 +132,13 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
     loader = jinja2.PackageLoader("ufgir.report", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
     environment.filters["markdown"] = _html
-    counts = [counted(whole[name].nunique(), title) for name, title in AXES.items()]
+    axes = {"dataset": "data set", "backbone": "backbone", "reducer": "reducer", "keep_rate": "keep rate"}
+    counts = [counted(whole[name].nunique(), title) for name, title in {**axes, "image_size": "image size"}.items()]
     kinds = [f"{(whole['protocol'] == name).sum():,} of protocol {name}" for name in protocols]
     page = environment.get_template("page.html").render(
         generator=Markup(GENERATOR), source=source, runs=runs, kinds=kinds, counts=counts, plans=plans,
         missing=int(missing["absent"].sum()), collected=collected, sections=sections,
-        choices=choices if len(choices) > 1 else [], is_compared=compare,
+        choices=choices if len(choices) > 1 else [], is_compared=compare, markers=figures.MARKERS,
     )  # fmt: skip
     (folder / "index.html").write_text(page, encoding="utf-8")
 
@@ -157,8 +148,7 @@ def _sections(runs: pd.DataFrame, collected: Collected, protocol: str, compare: 
     metric, cells = METRICS[protocol], cells_of(runs)
     drawn = main_variant(cells, best=protocol == "val")
     backbones, datasets = ordered(cells["backbone"]), ordered(cells["dataset"])
-    views = {name: drawn[drawn["backbone"] == name] for name in backbones if len(backbones) > 1}
-    views = {"": drawn, **views}
+    views = {"": drawn, **{name: drawn[drawn["backbone"] == name] for name in backbones[len(backbones) == 1 :]}}
     main = tables.table1(cells, metric)
     others = [tables.table1(cells, metric, name) for name in backbones if name != main.backbone]
     differences = tables.differences(runs, metric)

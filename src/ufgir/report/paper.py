@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 import ufgir
 from ufgir.errors import UfgirWarning, UserError
@@ -67,6 +66,7 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return runs.assign(gmacs=gmacs, gmacs_source=source), list(errors)
 
 
+@cache
 def recount_gmacs(
     backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str, num_classes: float
 ) -> float:
@@ -79,27 +79,17 @@ def recount_gmacs(
     Raises:
         UserError: there is no such model.
     """
-    macs, per_class = _count(backbone, reducer, keep_rate, image_size, plugins)
-    return (macs + int(num_classes) * per_class) / 1e9
-
-
-@cache
-def _count(backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str) -> tuple[int, int]:
-    """MACs of a model without its classes, and of each class: a row of the last layer's weights."""
     if plugins not in PLUGINS:
         raise UserError(f"plugins={plugins}: expected {', '.join(PLUGINS)}.")
+    cached, head = PLUGINS[plugins]
     rates, layers = [float(rate) for rate in keep_rate.split()], [3, 6, 9]
     if (reducer, rates) == ("tome", [0.25]):
         rates, layers = [0.5], TOME_QUARTER
-    cached, head = PLUGINS[plugins]
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UfgirWarning)
         torch.manual_seed(0)  # ATS decides by its weights how many tokens it keeps
         model = ufgir.create_model(
-            backbone, num_classes=100, img_size=image_size, reducer=reducer, reduction_layers=layers, cache=cached,
-            head=head, keep_rate=rates[0] if len(rates) == 1 else rates,
+            backbone, num_classes=int(num_classes), img_size=image_size, reducer=reducer, reduction_layers=layers,
+            cache=cached, head=head, keep_rate=rates[0] if len(rates) == 1 else rates,
         )  # fmt: skip
-        macs = ufgir.count_macs(model, image_size)
-    classifier = [part for part in model.head.modules() if isinstance(part, nn.Linear | nn.Conv1d)][-1]
-    per_class = classifier.weight[0].numel()
-    return macs - 100 * per_class, per_class
+        return ufgir.count_macs(model, image_size) / 1e9

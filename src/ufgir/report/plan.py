@@ -46,13 +46,11 @@ def find_plans(sweeps: Iterable[str], runs: pd.DataFrame) -> dict[str, pd.DataFr
     for name in grid_names():
         planned = planned_runs(name)
         if planned[["dataset", "backbone", "image_size"]].notna().all(axis=None):
-            parts = [part for _, part in planned.groupby("dataset") if _is_covered(part, runs)]
-            plans |= {name: pd.concat(parts)} if parts else {}
+            absent = _absent(planned, runs).groupby("dataset")["absent"].sum()
+            share = absent.reindex(planned["dataset"].unique(), fill_value=0) / planned["dataset"].value_counts()
+            covered = planned[planned["dataset"].isin(share.index[share <= 1 - COVERED])]
+            plans |= {name: covered} if len(covered) else {}
     return plans
-
-
-def _is_covered(planned: pd.DataFrame, runs: pd.DataFrame) -> bool:
-    return _absent(planned, runs)["absent"].sum() <= (1 - COVERED) * len(planned)
 
 
 def _absent(planned: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
