@@ -28,7 +28,7 @@ def logged_in(monkeypatch) -> list[dict]:
         sent.append(variables)
         return {"upsertView": {"view": {"name": variables["name"], "id": "id"}}}
 
-    monkeypatch.setattr(command, "has_api_key", lambda: True)
+    monkeypatch.setattr(wandb, "api", SimpleNamespace(api_key="a key"))
     monkeypatch.setattr(internal, "execute_graphql", take)
     service = SimpleNamespace(app_url="https://example.org", execute_graphql=None)
     monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(default_entity="me", _service_api=service))
@@ -102,7 +102,7 @@ def test_errors(logged_in, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(internal, "execute_graphql", refuse)
     assert run(*WORDS) == 1
     assert "project not found" in capsys.readouterr().err
-    monkeypatch.setattr(command, "has_api_key", lambda: False)
+    monkeypatch.setattr(wandb, "api", SimpleNamespace(api_key=None))
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert run("project=x") == 2
     error = capsys.readouterr().err

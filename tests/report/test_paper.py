@@ -5,7 +5,7 @@ import pytest
 
 import ufgir
 from ufgir.report.collect import read_csv
-from ufgir.report.paper import PUBLISHED, paper_cells, recount_gmacs, with_gmacs
+from ufgir.report.paper import paper_cells, published, recount_gmacs, with_gmacs
 
 TABLE1 = {"0.1": (55.6, 87.4, 61.1), "0.7": (67.8, 88.3, 58.2)}  # clca of evit on deit3_b at 448 px
 COSTS = {  # GMACs of ViT-B/16 with EViT at 0.1, 0.25, 0.5, 0.7 and without reduction, as the paper has them
@@ -16,9 +16,8 @@ COSTS = {  # GMACs of ViT-B/16 with EViT at 0.1, 0.25, 0.5, 0.7 and without redu
 
 @pytest.fixture(scope="module")
 def cells():
-    return (
-        paper_cells().set_index(["reducer", "backbone", "image_size", "plugins", "keep_rate", "dataset"]).sort_index()
-    )
+    names = ["reducer", "backbone", "image_size", "plugins", "keep_rate", "dataset"]
+    return paper_cells().set_index(names).sort_index()
 
 
 def test_the_shipped_runs_are_the_papers(cells):
@@ -71,7 +70,7 @@ def test_gmacs_are_those_of_the_run_recounted_or_missing(rows, write):
 
 def test_a_repeated_count_costs_nothing(monkeypatch):
     monkeypatch.setattr("ufgir.report.paper.recount_gmacs", None)
-    runs = read_csv(PUBLISHED).runs
+    runs = published().runs
     again, errors = with_gmacs(runs.assign(gmacs=float("nan"), gmacs_source=""))
     pd.testing.assert_series_equal(again["gmacs"], runs["gmacs"])
     assert not errors
