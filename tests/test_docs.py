@@ -20,7 +20,7 @@ from PIL import Image
 from pages import LANGUAGES, PAGES, ROOT, Command, anchors, blocks, commands, own_files
 from raw_release import make_release
 from tiny import TINY, environment, make_data, train
-from ufgir import authors, benchmark, cli, compare, evaluate, prepare, prepare_weights
+from ufgir import authors, benchmark, cli, compare, evaluate, prepare
 from ufgir.config.compose import Composer, without_plus
 from ufgir.sweep.grid import jobs_of
 from ufgir.utils import project_dir
@@ -115,13 +115,11 @@ def is_measurable(words: list[str]) -> None:
 
 
 def names_weights(words: list[str]) -> None:
-    options = cli.parse_options(prepare_weights.Options, words[4:])
-    of_names, of_sweep = prepare_weights.of_names, prepare_weights.of_sweep
-    assert of_sweep(options.sweep) if options.sweep else of_names(options.backbone.split(","))
+    assert prepare.backbones_of(cli.parse_options(prepare.WeightsOptions, words[4:]))
 
 
 def is_prepared(words: list[str]) -> None:
-    assert prepare.prepare(words[3:]) == cli.DONE
+    assert prepare.main(words[3:]) == cli.DONE
 
 
 def is_a_target(words: list[str]) -> None:

@@ -27,7 +27,7 @@ def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) 
     `ram` is a tensor (N, 3, side, side): filled before the loader's processes start, it is shared, not copied.
 
     Raises:
-        UserError: there is too little memory or disk for it, or an image cannot be read.
+        UserError: its memory cannot be allocated or its file not written, or an image cannot be read.
     """
     if cache == "none":
         return NoStore(paths, side)
