@@ -16,7 +16,7 @@ from PIL import Image
 from pages import LANGUAGES, PAGES, ROOT, Command, anchors, blocks, commands, own_files
 from raw_release import make_release
 from tiny import TINY, environment, make_data, train
-from ufgir import authors, benchmark, cli, evaluate, prepare, prepare_weights
+from ufgir import authors, benchmark, cli, evaluate, prepare
 from ufgir.compare import split_arguments
 from ufgir.config.compose import Composer, without_plus
 from ufgir.sweep.grid import jobs_of

@@ -132,7 +132,7 @@ def load_splits(
     checks = [
         ("dataset.format", format, format in FORMATS, ", ".join(FORMATS)),
         ("protocol", protocol, protocol in PROTOCOLS, ", ".join(PROTOCOLS)),
-        ("fold", fold, protocol != "cv" or 0 <= fold < max(folds, 2), f"0 to folds-1, with folds={folds}"),
+        ("fold", fold, protocol != "cv" or (folds > 1 and 0 <= fold < folds), f"0 to folds-1 (folds={folds}, above 1)"),
         ("dataset.val_fraction", val_fraction, 0 < val_fraction < 1, "a share above 0 and below 1"),
         ("dataset.test_fraction", test_fraction, 0 < test_fraction < 1 - val_fraction,
          f"above 0, and together with dataset.val_fraction={val_fraction} below 1"),
