@@ -47,11 +47,10 @@ def test_the_shipped_costs_are_counted_again(cells, cell):
 @pytest.mark.parametrize(
     ("plugins", "cache", "head"), [("base", False, "linear"), ("clca", True, "cla"), ("ifa", False, "ifa")]
 )
-@pytest.mark.parametrize("classes", [7, 1938])
-def test_a_recount_is_the_count_of_the_model(plugins, cache, head, classes):
-    options = dict(num_classes=classes, img_size=32, reducer="evit", keep_rate=0.5, cache=cache, head=head)
+def test_a_recount_is_the_count_of_the_model(plugins, cache, head):
+    options = dict(num_classes=1938, img_size=32, reducer="evit", keep_rate=0.5, cache=cache, head=head)
     expected = ufgir.count_macs(ufgir.create_model("micro", **options), 32) / 1e9
-    assert recount_gmacs("micro", "evit", "0.5", 32, plugins, classes) == pytest.approx(expected, abs=1e-9)
+    assert recount_gmacs("micro", "evit", "0.5", 32, plugins, 1938) == pytest.approx(expected, abs=1e-9)
 
 
 def test_gmacs_are_those_of_the_run_recounted_or_missing(rows, write):
