@@ -124,9 +124,10 @@ RULES: dict[str, Callable[[list[str]], object] | None] = {  # None: of the shell
     rf"{OURS}(evaluate|predict|visualize|export|push|report|compare|sweep|dashboard) .*": runs,
     rf"{OURS}authors .*": lambda words: cli.parse_options(authors.Options, words[3:]),
     rf"{OURS}benchmark .*": lambda words: any(benchmark.expand_cases(*split_arguments(benchmark.Options, words[3:]))),
-    rf"{OURS}prepare weights sweep=.*": lambda words: any(prepare_weights.of_sweep(words[4][6:])),
-    rf"{OURS}prepare weights backbone=.*": lambda words: any(prepare_weights.of_names(words[4][9:].split(","))),
-    rf"{OURS}prepare raw=.*": lambda words: prepare.prepare(words[3:]) == cli.DONE,
+    rf"{OURS}prepare weights .*": lambda words: any(
+        prepare.backbones_of(cli.parse_options(prepare.WeightsOptions, words[4:]))
+    ),
+    rf"{OURS}prepare raw=.*": lambda words: prepare.main(words[3:]) == cli.DONE,
     rf"{OURS}\w+": None,
     r"python \S*/classify\.py .*": classifies,
     r"make [\w-]+": lambda words: not subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT).returncode,

@@ -35,8 +35,8 @@ def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) 
         return DiskStore(paths, side, progress)
     need, free = len(paths) * 3 * side**2, free_memory()
     if free is not None and need > free:
-        raise UserError(f"dataset.cache=ram needs {need / 2**30:.2f} GiB of memory, and {free / 2**30:.2f} GiB are free. "
-                        "Use dataset.cache=disk or none.")
+        raise UserError(f"dataset.cache=ram needs {need / 2**30:.2f} GiB of memory, and {free / 2**30:.2f} GiB are "
+                        "free. Use dataset.cache=disk or none.")
     pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
     for row, image in enumerate(_decoded(paths, side, progress)):
         pixels[row] = image

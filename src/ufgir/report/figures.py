@@ -104,7 +104,7 @@ class Plot:
             figure = Figure(figsize=(WIDTH * len(rows[0]), sum(heights) + top))
             for number, row in enumerate(rows):
                 for column, panel in enumerate(row):
-                    panel.place(figure, WIDTH * column, sum(heights[number + 1 :]))
+                    panel.place(figure, WIDTH * column, sum(heights[number:]) - panel.height)
             if handles:
                 figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), columns))
             for form, date in (("svg", "Date"), ("pdf", "CreationDate")):  # without a date: same runs, same file
