@@ -36,6 +36,7 @@ def test_the_same_as_hydra(overrides):
         ("experiment=dmo", ["experiment=dmo", "'demo'"]),
         ("seed=1,2", ["seed=1,2", "--multirun"]),
         ("a b", ["a b"]),
+        ("schedule=null", ["~schedule"]),
     ],
 )
 def test_errors_of_hydra_name_the_closest(override, parts):

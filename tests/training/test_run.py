@@ -280,6 +280,10 @@ def test_a_damaged_results_file_is_written_again(here):
         (("batch_size=99",), ["batch_size=99", "16"]),
         (("trainer.precision=16-mixed",), ["trainer.precision=16-mixed"]),
         (("backbone=deit_t", "backbone.pretrained=true"), ["backbone.pretrained=false"]),
+        (("augment=strong", "augment.train.3.brightness=-3"), ["augment.train.3"]),
+        (("augment.train=[]",), ["augment.train"]),
+        (("+callbacks.mine={_target_:lightning.pytorch.callbacks.Timer,duration:x}",), ["callbacks.mine"]),
+        (("schedule=cosine", "schedule.T_max=zero"), ["schedule"]),
     ],
 )
 def test_a_mistake_leaves_nothing(here, overrides, parts):

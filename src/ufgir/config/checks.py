@@ -229,7 +229,9 @@ def _check_parts(config: RunConfig) -> Iterable[str]:
     """Every `_target_`: importable, and its argument names known."""
     yield from parts.check("optim", config.optim, trial=parts.try_optimizer)
     if config.schedule is not None:
-        yield from parts.check("schedule", {k: v for k, v in config.schedule.items() if k != "interval"})
+        yield from parts.check(
+            "schedule", {k: v for k, v in config.schedule.items() if k not in ("interval", "monitor")}
+        )
     yield from parts.check("dataset", config.dataset.arguments())
     for number, part in enumerate(config.augment.train):
         yield from parts.check(f"augment.train.{number}", part)

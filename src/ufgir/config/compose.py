@@ -90,11 +90,16 @@ class Composer:
 
     @cache  # noqa: B019  # there is one composer, or one for each command
     def _composed(self, overrides: tuple[str, ...]) -> DictConfig:
-        search = [f"hydra.searchpath=[{','.join(self.search)}]"] if self.search else []
+        home, places = f"file://{project_dir('conf')}", list(self.search)
+        for place in self.search if self.config_name != "train" else ():  # a primary configuration of the user's own
+            if Path(place.removeprefix("file://"), f"{self.config_name}.yaml").is_file():
+                home, places = place, [home, *places]
+                break
+        search = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         running = GlobalHydra.instance().hydra  # of a sweep whose runs are planned
         GlobalHydra.instance().clear()
         try:
-            with initialize_config_dir(config_dir=str(project_dir("conf")), version_base="1.3"):
+            with initialize_config_dir(config_dir=home.removeprefix("file://"), version_base="1.3"):
                 return hydra_compose(self.config_name, [*overrides, *search])
         finally:
             GlobalHydra.instance().hydra = running
@@ -187,6 +192,10 @@ def hydra_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(describe_hydra_error(error)) from error
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise UserError(f"GROUP=null: {error}. Leave a group out with ~GROUP, such as ~schedule.") from error
 
 
 def describe_hydra_error(error: Exception) -> str:

@@ -6,13 +6,14 @@ import inspect
 import pkgutil
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
 
-from ufgir.errors import did_you_mean, summarize
+from ufgir.errors import RunFailed, UserError, did_you_mean, summarize
 
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 # What is not the user's own: changes of these packages are recorded as versions.
@@ -32,6 +33,23 @@ def build(part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
     own = dict(hydra.utils.instantiate(own, _convert_="all"))
     extra = {name: value for name, value in extra.items() if name not in own and (known is None or name in known)}
     return pkgutil.resolve_name(part["_target_"])(*args, *part.get("_args_", ()), **extra, **own)
+
+
+@contextmanager
+def refused(key: str) -> Iterator[None]:
+    """What a part raises while it is built, as a mistake in its arguments.
+
+    Raises:
+        UserError: naming the key.
+    """
+    try:
+        yield
+    except (UserError, RunFailed):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{key}: cannot be built ({summarize(error.__cause__ or error)}). Check its arguments."
+        ) from error
 
 
 def check(

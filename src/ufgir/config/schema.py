@@ -25,9 +25,10 @@ def _keep_rate(value: Any) -> Any:
 
 def drop_multiplier(value: Any) -> Any:
     """Another head by name leaves behind the multiplier of the plug-in file that was overridden."""
-    if isinstance(value, dict) and value.get("name") in ("linear", "ifa"):
-        return {key: item for key, item in value.items() if key != "multiplier"}
-    return value
+    if not isinstance(value, dict):
+        return value
+    dropped = ("_partial_", "multiplier") if value.get("name") in ("linear", "ifa") else ("_partial_",)
+    return {key: item for key, item in value.items() if key not in dropped}
 
 
 def _batches(value: Any) -> Any:
@@ -67,7 +68,7 @@ class OpenNode(BaseModel):
 
     def arguments(self) -> dict[str, Any]:
         """The further keys, `_target_` among them."""
-        return dict(self.model_extra or {})
+        return {key: value for key, value in (self.model_extra or {}).items() if key != "_partial_"}
 
 
 class DatasetConfig(OpenNode):

@@ -42,7 +42,8 @@ class LitClassifier(L.LightningModule):
         optim: `_target_` and arguments of an optimizer or of `timm.optim.create_optimizer_v2`, or a callable that makes
             one of a module or of parameter groups. None: AdamW with learning rate 1e-4 and weight decay 0.05.
         schedule: `_target_` and arguments of a scheduler of torch or timm, or a callable that makes one of an
-            optimizer. `interval: step` steps after every batch instead of every epoch. None: a constant rate.
+            optimizer. `interval: step` steps after every batch instead of every epoch; `monitor` (`val/loss`) is what
+            ReduceLROnPlateau looks at. None: a constant rate.
         label_smoothing: of the training loss, in [0, 1).
         seed: draw the random numbers of each epoch from (seed, epoch, rank), so that a resumed training equals one
             without interruption. None: leave torch's generators alone.
@@ -93,11 +94,13 @@ class LitClassifier(L.LightningModule):
             return {"optimizer": optimizer}
         if not isinstance(self.schedule, Mapping):
             return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
-        node = {name: value for name, value in self.schedule.items() if name != "interval"}
+        own = {"interval": "epoch", "monitor": "val/loss"}
+        node = {name: value for name, value in self.schedule.items() if name not in own}
         known = {} if "total_steps" in node or "epochs" in node else {"total_steps": self._total_steps()}
-        scheduler = parts.build(node, optimizer, **known)
-        interval = self.schedule.get("interval", "epoch")
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+        with parts.refused("schedule"):
+            scheduler = parts.build(node, optimizer, **known)
+        settings = {name: self.schedule.get(name, default) for name, default in own.items()}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **settings}}
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         make, arguments = self.optim, {}
@@ -112,7 +115,8 @@ class LitClassifier(L.LightningModule):
             decay = arguments.get("weight_decay", getattr(make, "keywords", {}).get("weight_decay", 0.0))
             excepted = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
             subject = param_groups_weight_decay(self.model, decay, no_weight_decay_list=excepted)
-        return parts.build(arguments, subject) if arguments else make(subject)
+        with parts.refused("optim"):
+            return parts.build(arguments, subject) if arguments else make(subject)
 
     def _total_steps(self) -> int | float:
         return self.trainer.estimated_stepping_batches if self._trainer is not None else 1

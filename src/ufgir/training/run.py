@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,19 @@ def run(config: RunConfig, overrides: Sequence[str] = ()) -> float:
             data.check_images()
         L.seed_everything(config.seed, verbose=False)
         module = build_module(config, data)
+        new = [path for path in (folder.path, folder.path.parent) if not path.exists()]
         with folder.lock():
             if not folder.is_finished():  # another process may have finished it just now
                 folder.begin_attempt()
-                with leave_reason(folder, config, overrides), quiet_lightning():
-                    _run(folder, absolute_paths(config), data, module, overrides)
+                try:
+                    with leave_reason(folder, config, overrides), quiet_lightning():
+                        _run(folder, absolute_paths(config), data, module, overrides)
+                except UserError:  # a part that could not be built; a mistake leaves nothing behind
+                    if folder.path in new and not folder.checkpoint.is_file():
+                        shutil.rmtree(folder.path, ignore_errors=True)
+                        with suppress(OSError):
+                            folder.path.parent.rmdir() if folder.path.parent in new else None
+                    raise
     else:
         print(f"{folder.name} is already finished")
     results = folder.read_results()
@@ -109,9 +118,11 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
     Raises:
         UserError: its arguments or tables are wrong, or it does not say how many classes there are.
     """
-    transforms = [parts.build(part) for part in config.augment.train]
-    data = parts.build(
-        config.dataset.arguments(),
+    transforms = []
+    for number, part in enumerate(config.augment.train):
+        with parts.refused(f"augment.train.{number}"):
+            transforms.append(parts.build(part))
+    arguments: dict[str, Any] = dict(
         image_size=config.image_size,
         batch_size=config.batch_size,
         protocol=config.protocol,
@@ -121,13 +132,16 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
         train_transforms=transforms,
         progress=config.trainer.progress,
     )
-    if not isinstance(data, ImageDataModule):
-        data.prepare_data()
-        data.setup("fit")
+    with parts.refused("dataset"):
+        data = parts.build(config.dataset.arguments(), **arguments)
+        if not isinstance(data, ImageDataModule):
+            data.prepare_data()
+            data.setup("fit")
     if not isinstance(getattr(data, "num_classes", None), int):
         raise UserError(f"dataset={config.dataset.name}: its data module needs the attribute num_classes, an int.")
     if config.augment.batch is not None:
-        data.batch_transform = parts.build(config.augment.batch, num_classes=data.num_classes)
+        with parts.refused("augment.batch"):
+            data.batch_transform = parts.build(config.augment.batch, num_classes=data.num_classes)
     return data
 
 
@@ -231,7 +245,9 @@ def _train(
     """Train to the last epoch, from the last whole epoch of an earlier attempt if there is one."""
     clock = EpochLine()
     callbacks: list[L.Callback] = [StepStats(), NonFiniteGuard(), clock]
-    callbacks += [parts.build(filled_in(part, folder, config)) for part in config.callbacks.values()]
+    for name, part in config.callbacks.items():
+        with parts.refused(f"callbacks.{name}"):
+            callbacks.append(parts.build(filled_in(part, folder, config)))
     if config.protocol == "holdout":
         callbacks.append(
             ModelCheckpoint(folder.path, folder.best.stem, monitor="val/top1", mode="max", enable_version_counter=False)
@@ -334,8 +350,9 @@ def build_loggers(
 ) -> list[Logger]:
     """metrics.csv, and the loggers of the configuration with what dashboards filter and group by."""
     loggers: list[Logger] = [MetricsCSV(folder.metrics, steps_taken(folder.checkpoint))] if with_metrics_csv else []
-    for part in config.logger.values():
-        logger = parts.build(filled_in(part, folder, config), save_dir=str(folder.path))
+    for name, part in config.logger.items():
+        with parts.refused(f"logger.{name}"):
+            logger = parts.build(filled_in(part, folder, config), save_dir=str(folder.path))
         grid = os.environ.get("UFGIR_SWEEP") or None
         logger.log_hyperparams({"grid": grid, **axes(config), **measured, "config": config.model_dump(by_alias=True)})
         loggers.append(logger)
