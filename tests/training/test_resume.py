@@ -15,7 +15,7 @@ OTHER = {"train/images_per_second"}
 
 
 def words(*more):
-    return (*TINY, "trainer.max_epochs=6", "augment=strong", *more)
+    return (*TINY, "trainer.max_epochs=6", *more)
 
 
 def numbers(cwd, results):
@@ -40,7 +40,9 @@ def wait_for(process, text):
     raise AssertionError(f"no line with {text!r}")
 
 
-@pytest.mark.parametrize("more", [(), ("callbacks=ema", "protocol=holdout")], ids=["plain", "ema and holdout"])
+@pytest.mark.parametrize(
+    "more", [("augment=strong",), ("augment=mixup", "callbacks=ema", "protocol=holdout")], ids=["strong", "mixup"]
+)
 def test_killed_in_mid_epoch(tmp_path, more):
     folders = [tmp_path / "undisturbed", tmp_path / "killed"]
     for folder in folders:

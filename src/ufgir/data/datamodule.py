@@ -309,8 +309,10 @@ class ImageDataModule(lightning.LightningDataModule):
             dataset[0]  # transforms that do not fit are reported here, not by a loader process
         sampler = EpochSampler(len(labels), seed=self.seed, shuffle=training, rank=rank, num_replicas=processes)
         on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
+        # Its own generator: from torch's a resumed epoch must draw the same numbers as one that was not interrupted.
         return DataLoader(
             dataset, batch_size=max(1, self.batch_size // processes), sampler=sampler, num_workers=self.num_workers,
             persistent_workers=training and self.num_workers > 0, pin_memory=on_cuda, drop_last=training,
             collate_fn=tuple,  # the data set makes the batches, which stay as they are
+            generator=torch.Generator(),
         )  # fmt: skip
