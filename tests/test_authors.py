@@ -19,7 +19,7 @@ from ufgir import authors as command
 from ufgir.cli import run_command
 from ufgir.errors import UserError
 from ufgir.models import create_model
-from ufgir.models.authors_checkpoint import AuthorsCheckpoint, measure_weights, read_checkpoint
+from ufgir.models.authors import AuthorsCheckpoint, measure_weights, read_checkpoint
 from ufgir.models.authors_settings import AuthorsSettings, Setting
 from ufgir.training.checkpoint import load_weights
 

@@ -205,7 +205,7 @@ def test_a_reducer_and_a_head_of_ones_own():
     model.set_keep_rate(0.9)
     model.reset_classifier(3)
     assert model(images()).shape == (2, 3)
-    with pytest.raises(ValueError, match="unknown option most; it has least"):
+    with pytest.raises(ValueError, match="'most'; its options are least"):
         wrapped({**reducer, "most": 1})
 
 
