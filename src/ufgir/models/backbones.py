@@ -133,7 +133,7 @@ def unsupported(model: torch.nn.Module) -> str | None:
         return f"it pools by global_pool={model.global_pool!r} instead of {', '.join(POOLS)}"
     if model.attn_pool is not None and type(model.attn_pool) is not AttentionPoolLatent:
         return f"it pools by a {type(model.attn_pool).__name__}"
-    for part, known, kind in (("blocks", BLOCK_PARTS, Block), ("attention", ATTENTION_PARTS, Attention)):
+    for part, known, kind in (("blocks", BLOCK_PARTS, Block), ("attention layers", ATTENTION_PARTS, Attention)):
         modules = [block if kind is Block else block.attn for block in model.blocks]
         if others := {type(module).__name__ for module in modules if type(module) is not kind}:
             return f"its {part} are built of {', '.join(sorted(others))}"

@@ -110,7 +110,7 @@ def estimate_cost(
         if cached and layer in recovery:
             body, appended, entries = body + entries, appended + entries, 0
         if cached and layer < max(recovery):
-            entries += cached["gap"] + cached["num_clr"]
+            entries += cached["gap"] + min(cached["num_clr"], prefix + body)
     weights = list(classifier.parameters())
     macs += sum(weight.numel() for weight in weights if weight.ndim > 1)
     return CostEstimate(macs, info.parameters + sum(weight.numel() for weight in weights), tuple(tokens))
