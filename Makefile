@@ -1,4 +1,4 @@
-# All targets but test-oldest run in .venv, which the first that needs it makes: with uv if installed, else with pip.
+# All targets but test-oldest use .venv. The first one creates it, with uv if that is installed, else with pip.
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -7,7 +7,7 @@ UV := $(shell command -v uv)
 CONSTRAINTS := constraints.txt
 
 VENV_PYTHON := .venv/bin/python
-# One file of tests at a time on each core: threads of several processes would only hinder each other.
+# Each core runs one test file at a time, single-threaded: threads of several processes would slow each other down.
 PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 ONE_THREAD := OMP_NUM_THREADS=1
 INSTALLED := .venv/installed
@@ -20,19 +20,19 @@ help:  ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo 'Variables, as in `make test PYTHON=python3.12`:'
-	@echo '  ARGS         further words for the command: overrides after demo, options of pytest after test'
-	@echo '  PYTHON       interpreter of a new .venv, 3.11 or newer (python3; for test-oldest python3.11)'
-	@echo '  PIP_ARGS     further arguments for its installer, for example the index of another torch build'
-	@echo '  CONSTRAINTS  versions for it; /dev/null takes the newest (constraints.txt: tested together)'
-	@echo '  UV           empty: pip even where uv is installed'
+	@echo '  ARGS         further arguments: overrides for demo, options of pytest for test'
+	@echo '  PYTHON       interpreter for a new .venv, 3.11 or newer (python3; for test-oldest python3.11)'
+	@echo '  PIP_ARGS     further arguments for the installer, for example the index of another torch build'
+	@echo '  CONSTRAINTS  file of pinned versions (constraints.txt: tested together); /dev/null: the newest'
+	@echo '  UV           empty: use pip even if uv is installed'
 
-demo: $(INSTALLED)  ## train, test and cost a small reduced ViT on the embedded leaves
+demo: $(INSTALLED)  ## train, test and measure a small ViT on the embedded leaves
 	$(VENV_PYTHON) -m ufgir.train experiment=demo $(ARGS)
 
 test: $(INSTALLED)  ## run the fast tests
 	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, kills
+test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, killed processes
 	$(VENV_PYTHON) -m pytest -m "slow and not gpu" --timeout=1200 $(ARGS)
 
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
@@ -47,19 +47,19 @@ clean:  ## remove .venv, .venv-oldest and caches; runs and data stay
 
 EXTRAS := dev,launchers,search,dashboards,export
 $(OLDEST): override EXTRAS := dev
-# The oldest versions have wheels for the oldest Python only.
+# The oldest versions have wheels for Python 3.11 only.
 $(OLDEST): override CONSTRAINTS := tests/oldest.txt
 $(OLDEST): PYTHON := $(if $(shell command -v python3.11),python3.11,$(PYTHON))
 
-# Written last, so an interrupted installation starts anew; a finished one is repeated when its inputs change.
+# Touched last: an interrupted installation starts again, and a finished one is repeated when its inputs change.
 $(INSTALLED): $(CONSTRAINTS)
 $(OLDEST): tests/oldest.txt
 $(INSTALLED) $(OLDEST): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	    echo "ufgir needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
-	    echo "Name another interpreter: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
+	    echo "ufgir needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	    echo "Use another interpreter: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
 	    exit 2; }
-	@echo "Making $(@D): a few minutes and gigabytes of packages, this once."
+	@echo "Creating $(@D): this takes a few minutes and gigabytes of packages, once."
 	rm -rf $(@D)
 ifneq ($(UV),)
 	$(UV) venv --seed --python "$(PYTHON)" $(@D)

@@ -1,33 +1,37 @@
-"""The raw Ultra-FGVC release, in small, becomes data sets that can be trained on; or nothing is written."""
+"""The raw Ultra-FGVC release, in small, becomes data sets that can be trained on, or nothing; weights become files."""
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import timm
+import torch
 import yaml
-from PIL import Image
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
+import ufgir
+from hub_server import COMMIT, Hub
+from raw_release import STAGES, make_release, write_anno
+from ufgir.cli import run_command
 from ufgir.data import ImageDataModule
-from ufgir.data.ultra_fgvc import SETS, split_train_val
-from ufgir.errors import UserError
-from ufgir.prepare import prepare
+from ufgir.data.ultra_fgvc import SETS
+from ufgir.errors import UfgirWarning, UserError
+from ufgir.models import pretrained
+from ufgir.prepare import WeightsOptions, backbones_of, main
 
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
-STAGES = ("R1", "R3", "R4", "R5", "R6")
-
-
-def draw(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (2, 2), "green").save(path)
-
-
-def write_anno(folder: Path, **parts: list[tuple[str, int]]) -> None:
-    (folder / "anno").mkdir(parents=True, exist_ok=True)
-    for part, rows in parts.items():
-        (folder / "anno" / f"{part}.txt").write_text("".join(f"{name} {label}\n" for name, label in rows))
-        for name, _ in rows:
-            draw(folder / "images" / (name if name.endswith(".png") else f"{name}.png"))
+NAME = "deit_tiny_patch16_224.fb_in1k"  # of backbone=deit_t
+LOAD = """
+import sys, ufgir
+from safetensors.torch import save_file
+save_file(ufgir.create_model("deit_t", num_classes=5, pretrained=True).state_dict(), sys.argv[1])
+"""
 
 
 @pytest.fixture
@@ -35,27 +39,24 @@ def raw(tmp_path, monkeypatch) -> Path:
     """Two classes of each set: the folder names of the release, each of its ways to annotate."""
     monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "Ultra-FGVC"
-    for label in (1, 2):  # without anno/: file names tell
-        for index, part in enumerate(["train", "train", "train", "test"]):
-            draw(root / "Cotton80" / "COTTON" / "images" / f"{label}_{index + 1}_{part}.png")
+    make_release(root)
+    shutil.rmtree(root / "COTTON" / "anno")  # file names tell
+    for name in ("soybean200", "SoyGene"):
+        shutil.rmtree(root / name)
     write_anno(root / "soybean200", train=[("a b.png", 1), ("b.png", 2), ("c.png", 1), ("d.png", 2)],
                val=[("e.png", 1), ("f.png", 2)], test=[("g.png", 2), ("h.png", 1)])
     write_anno(root / "SoyGene", train=[(f"{number:02}", number % 2 + 1) for number in range(11)],
                test=[("x1", 1), ("x2", 2)])
-    for stage in STAGES:
-        write_anno(root / "SoyAgeing" / stage, train=[("1.png", 1), ("2.png", 2)], test=[("3.png", 2), ("4.png", 1)])
-    write_anno(root / "SoyGlobal", train=[("1_1.png", 1), ("2_1.png", 2)], val=[("1_2.png", 1), ("2_2.png", 2)],
-               test=[("1_3.png", 1), ("2_3.png", 2)])
     return root
 
 
-def run(**words) -> int:
-    return prepare([f"{word}={value}" for word, value in words.items()])
+def run(**options) -> int:
+    return main([f"{key}={value}" for key, value in options.items()])
 
 
-def refused(**words) -> str:
+def refused(**options) -> str:
     with pytest.raises(UserError) as caught:
-        run(**words)
+        run(**options)
     return "\n".join(caught.value.messages)
 
 
@@ -71,133 +72,181 @@ def check_images(folder: Path) -> None:
 
 def test_all_five_sets(raw, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    counts = {"classes": 2, "train": 8, "val": 3, "train_val": 11, "test": 2}
+    monkeypatch.setitem(SETS, "soygene", replace(SETS["soygene"], counts=counts))
     assert run(raw=raw, out="prepared") == 0
     out = tmp_path / "prepared"
     assert sorted(folder.name for folder in out.iterdir()) == sorted(SETS)
     for name in SETS:
         check_images(out / name)
-        assert ImageDataModule(out / name).num_classes == 2
     text = capsys.readouterr().out
-    assert "python -m ufgir.train dataset=csv dataset.root=prepared/soygene" in text
-    line = next(line for line in text.splitlines() if line.startswith("cotton80"))
-    assert line.split() == ["cotton80", "2", "4", "2", "6", "2", "no,", "80,", "160,", "80,", "240,", "240"]
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
+    assert lines["cotton80"] == ["2", "4", "2", "6", "2", "no,", "80,", "160,", "80,", "240,", "240"]
+    assert lines["soygene"] == ["2", "8", "3", "11", "2", "yes"]
+    assert "dataset=csv dataset.root=prepared/cotton80" in text
+    assert "dataset=soygene dataset.root=prepared/soygene" in text
 
-
-def test_tables_of_each_way_to_annotate(raw, tmp_path):
-    assert run(raw=raw, out=tmp_path) == 0
-    assert rows(tmp_path / "cotton80", "val") == ["0,1_3_train.png", "1,2_3_train.png"]
-    assert rows(tmp_path / "cotton80", "test") == ["0,1_4_test.png", "1,2_4_test.png"]
+    assert rows(out / "cotton80", "val") == ["0,1_3_train.png", "1,2_3_train.png"]
+    assert rows(out / "cotton80", "test") == ["0,1_4_test.png", "1,2_4_test.png"]
     pooled = ["0,a b.png", "1,b.png", "0,c.png", "1,d.png", "0,e.png", "1,f.png"]
-    assert rows(tmp_path / "soylocal", "train_val") == pooled
-    assert rows(tmp_path / "soylocal", "train") == pooled[:4] and rows(tmp_path / "soylocal", "val") == pooled[4:]
-    assert rows(tmp_path / "soyageing", "train_val") == [
-        f"{number - 1},{stage}/images/{number}.png" for stage in STAGES for number in (1, 2)]
-    assert "0,00.png" in rows(tmp_path / "soygene", "train")  # named without ending in anno/
-
-
-def test_split_by_the_authors_rule():
-    """Of each class the first int(0.8 n) rows are for training: 4 of 6, 4 of 5."""
-    train, val = split_train_val([(number % 2, f"{number:02}") for number in range(11)])
-    assert [name for label, name in train if label == 0] == ["00", "02", "04", "06"]
-    assert [name for label, name in train if label == 1] == ["01", "03", "05", "07"]
-    assert val == [(0, "08"), (1, "09"), (0, "10")]
+    assert rows(out / "soylocal", "train_val") == pooled
+    assert rows(out / "soylocal", "train") == pooled[:4] and rows(out / "soylocal", "val") == pooled[4:]
+    assert rows(out / "soyageing", "test") == [f"{label - 1},{stage}/images/{label}_4_test.png"
+                                               for stage in STAGES for label in (1, 2)]
+    # The authors' rule: of each class the first int(0.8 n) rows are for training, 4 of 6 and 4 of 5.
+    assert rows(out / "soygene", "train") == [f"{number % 2},{number:02}.png" for number in range(8)]
+    assert rows(out / "soygene", "val") == ["0,08.png", "1,09.png", "0,10.png"]
 
 
 def test_val_that_repeats_rows_of_train_adds_nothing(raw, tmp_path):
-    for name in ("SoyGlobal", "SoyGene"):
-        shutil.copy(raw / name / "anno" / "train.txt", raw / name / "anno" / "val.txt")
-    assert "soyglobal: no class has two images" in refused(raw=raw, out=tmp_path, dataset="soyglobal")
+    shutil.copy(raw / "SoyGene" / "anno" / "train.txt", raw / "SoyGene" / "anno" / "val.txt")
     assert run(raw=raw, out=tmp_path, dataset="soygene") == 0
     assert len(rows(tmp_path / "soygene", "train_val")) == 11
 
 
 @pytest.mark.parametrize("layout", ["SoyAgeing/SoyAgeing-{}/{}", "SoyAging-{}", "{}"])
 def test_other_layouts_of_the_stages(raw, tmp_path, layout):
-    other = tmp_path / "other"
     for stage in STAGES:
-        shutil.copytree(raw / "SoyAgeing" / stage, other / layout.format(stage, stage))
-    assert run(raw=other, out=tmp_path) == 0
-    assert len(rows(tmp_path / "soyageing", "train_val")) == 10
+        shutil.copytree(raw / "SoyAgeing" / stage, tmp_path / "other" / layout.format(stage, stage))
+    assert run(raw=tmp_path / "other", out=tmp_path) == 0
+    assert len(rows(tmp_path / "soyageing", "train_val")) == 30
 
 
 def test_one_set_under_any_name(raw, tmp_path):
-    (raw / "SoyGene").rename(tmp_path / "beans")
-    assert "dataset=NAME" in refused(raw=tmp_path / "beans", out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert run(raw=tmp_path / "beans", out=tmp_path / "out", dataset="soygene") == 0
-    (raw / "SoyGene").symlink_to(tmp_path / "beans")  # a link goes by its own name
-    assert run(raw=raw, out=tmp_path / "again") == 0
-    assert run(raw=raw / "Cotton80" / "COTTON", out=tmp_path / "out") == 0
-    assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["cotton80", "soygene"]
+    (raw / "SoyGene").rename(raw / "beans")
+    with pytest.warns(UfgirWarning, match=f"{raw}/beans is left out"):
+        assert run(raw=raw, out=tmp_path / "out") == 0
+    assert not (tmp_path / "out" / "soygene").exists()
+    with pytest.warns(UfgirWarning):
+        assert "dataset=NAME" in refused(raw=raw / "beans", out=tmp_path / "out")
+    assert run(raw=raw / "beans", out=tmp_path / "out", dataset="soygene") == 0
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "SoyGene").symlink_to(raw / "beans")  # a link goes by its own name
+    assert run(raw=tmp_path / "elsewhere", out=tmp_path / "again") == 0
 
 
-def test_images_are_linked_or_copied(raw, tmp_path):
-    assert run(raw=raw, out=tmp_path / "links") == run(raw=raw, out=tmp_path / "copies", copy="true") == 0
-    link = tmp_path / "links" / "soygene" / "images"
-    assert link.is_symlink() and link.resolve() == raw / "SoyGene" / "images"
-    shutil.rmtree(raw)
-    for name in SETS:
-        check_images(tmp_path / "copies" / name)
-
-
-def test_again_is_fine_and_other_content_is_refused(raw, tmp_path, capsys):
-    out = raw / "prepared"  # below raw: earlier results are not taken for sets
-    assert run(raw=raw, out=out) == run(raw=raw, out=out) == 0
-    assert "was there already" in capsys.readouterr().out
+def test_again_is_fine_other_content_is_refused_and_copies_need_no_original(raw, tmp_path):
+    out = raw / "prepared"  # earlier results are not taken for sets
+    assert run(raw=raw, out=out) == run(raw=raw, out=out) == run(raw=raw, out=tmp_path / "copies", copy="true") == 0
+    assert (out / "soygene" / "images").is_symlink()
     (out / "soygene" / "test.csv").write_text("class_id,dir\n0,x1.png\n")
     shutil.rmtree(out / "cotton80")
-    assert f"{out}/soygene exists with other content" in refused(raw=raw, out=out)
+    assert f"{out}/soygene exists" in refused(raw=raw, out=out)
     assert not (out / "cotton80").exists()
-
-
-def test_moved_images_are_noticed(raw, tmp_path):
-    assert run(raw=raw, out=tmp_path / "out", dataset="soygene") == 0
     raw.rename(tmp_path / "moved")
-    assert "not where they were" in refused(raw=tmp_path / "moved", out=tmp_path / "out", dataset="soygene")
+    for name in SETS:
+        check_images(tmp_path / "copies" / name)
+    assert "not where they were" in refused(raw=tmp_path / "moved", out=tmp_path / "moved/prepared", dataset="soylocal")
 
 
 def test_all_errors_of_all_sets_at_once_and_nothing_written(raw, tmp_path):
-    write_anno(raw / "SoyGlobal", test=[("1_3.png", 1), ("2_3.png", 4)])
+    write_anno(raw / "soybean2000", test=[("1_3.png", 1), ("2_3.png", 4)])
     (raw / "SoyGene" / "anno" / "test.txt").write_text("x1 1\nx2\nx2 0\nx3 2\n")
     (raw / "soybean200" / "anno" / "test.txt").unlink()
-    images = raw / "Cotton80" / "COTTON" / "images"
-    (images / "1_4_test.png").rename(images / "leaf.png")
+    (raw / "COTTON" / "images" / "1_4_test.png").rename(raw / "COTTON" / "images" / "leaf.png")
     shutil.rmtree(raw / "SoyAgeing" / "R4")
     error = refused(raw=raw, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
     for part in ["soyglobal", "no image of class 2", f"{raw}/SoyGene/anno/test.txt", "line 2 ('x2'), line 3 ('x2 0')",
                  f"that are not in {raw}/SoyGene/images: x3", f"{raw}/soybean200/anno/test.txt cannot be read",
-                 "CLASS_INDEX_test.png: leaf.png", f"soyageing below raw={raw} lacks R4"]:
+                 "CLASS_INDEX_test.png", "leaf.png", f"soyageing below raw={raw} lacks R4"]:
         assert part in error
-
-
-def test_two_folders_of_one_set_are_refused(raw, tmp_path):
     shutil.copytree(raw / "SoyGene", raw / "soybean_gene")
-    assert f"are soygene by their names: {raw}/SoyGene, {raw}/soybean_gene" in refused(raw=raw, out=tmp_path / "out")
+    assert f"{raw}/SoyGene, {raw}/soybean_gene" in refused(raw=raw, out=tmp_path / "out", dataset="soygene")
+    assert not (tmp_path / "out").exists()
 
 
-def test_set_with_the_published_counts_is_trained_by_its_name(raw, tmp_path, monkeypatch, capsys):
-    counts = {"classes": 2, "train": 8, "val": 3, "train_val": 11, "test": 2}
-    monkeypatch.setitem(SETS, "soygene", replace(SETS["soygene"], counts=counts))
-    assert run(raw=raw, out=tmp_path / "out", dataset="soygene") == 0
-    text = capsys.readouterr().out
-    assert text.splitlines()[1].split() == ["soygene", "2", "8", "3", "11", "2", "yes"]
-    assert f"python -m ufgir.train dataset=soygene dataset.root={tmp_path}/out/soygene" in text
+def test_counts_are_those_of_the_configuration():
+    assert {name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["expected"] for name in SETS} == {
+        name: known.counts for name, known in SETS.items()}
 
 
-def test_folder_of_an_unknown_set_is_left_out_and_named(raw, tmp_path, capsys):
-    (raw / "SoyGene").rename(raw / "SoyNew")
-    assert run(raw=raw, out=tmp_path / "out") == 3
-    assert f"left out: {raw}/SoyNew" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A file as the hub has it, with weights that no seed gives."""
+    file = tmp_path_factory.mktemp("hub") / "model.safetensors"
+    torch.manual_seed(4)
+    save_file({key: torch.randn_like(value) for key, value in timm.create_model(NAME).state_dict().items()}, file)
+    return file
 
 
-def test_wrong_arguments(raw):
-    error = refused(rwa="x", dataset="soygenes", copy="yes", raw=f"{raw}/no")
-    for part in ("rwa=x", "Did you mean 'raw'?", "out=DIR is missing", f"raw={raw}/no is not a folder",
-                 "dataset=soygenes", "Did you mean 'soygene'?", "copy=yes"):
-        assert part in error
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_counts_are_those_of_the_configuration(name):
-    assert yaml.safe_load((CONF / f"{name}.yaml").read_text())["expected"] == SETS[name].counts
+@pytest.mark.slow
+def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path):
+    own = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch"), "NO_PROXY": "127.0.0.1",
+           "no_proxy": "*", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    own = {**{name: value for name, value in os.environ.items() if not name.startswith("HF_")}, **own}
+
+    def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *words], env={**own, **environment}, capture_output=True, text=True)
+
+    command = ["-m", "ufgir.prepare", "weights", "backbone=deit_t,micro,deit_t"]
+    with Hub() as hub:
+        Thread(target=hub.serve_forever, daemon=True).start()
+        hub.repositories[f"timm/{NAME}"] = {}
+        broken = start(*command, HF_ENDPOINT=hub.address)
+        assert broken.returncode == 1 and broken.stdout.split()[:2] == ["deit_t", pretrained.FAILED]
+        assert "deit_t: " in broken.stderr and "Traceback" not in broken.stderr
+        hub.repositories[f"timm/{NAME}"] = {"model.safetensors": weights.read_bytes()}
+        done = start(*command, HF_ENDPOINT=hub.address)
+        hub.shutdown()
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["deit_t", "micro", "cache:"], "each once"
+    assert lines[0][1].split() == [pretrained.FETCHED, f"{weights.stat().st_size / 1e6:.1f}", "MB"]
+    assert lines[1][1] == pretrained.NO_WEIGHTS and Path(lines[2][1]) == tmp_path / "hf" / "hub"
+    again = start(*command, HF_ENDPOINT=hub.address)
+    assert again.returncode == 0 and again.stdout.split()[:2] == ["deit_t", pretrained.CACHED], "without a hub"
+    out = tmp_path / "loaded.safetensors"
+    loaded = start("-c", LOAD, str(out), HF_HUB_OFFLINE="1")
+    assert loaded.returncode == 0, loaded.stderr
+    found, expected = load_file(out), load_file(weights)
+    assert all(found[key].equal(value) for key, value in expected.items() if not key.startswith("head."))
+
+
+def test_a_cache_in_the_layout_of_the_hub_serves_the_model(hub_cache, weights, tmp_path):
+    deit = backbones_of(WeightsOptions(backbone=f"deit_t,{NAME}"))
+    missing, *_ = pretrained.fetch_weights(deit)
+    assert missing.state == pretrained.FAILED and "HF_HUB_OFFLINE" in missing.reason
+    repository = hub_cache / f"models--timm--{NAME}"
+    link = repository / "snapshots" / COMMIT / "model.safetensors"
+    for folder in (link.parent, repository / "refs", repository / "blobs"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    link.symlink_to(weights)
+    lost = {"name": NAME, "pretrained": True, "checkpoint": str(tmp_path / "lost.pth"), "kwargs": {}}
+    random = {"name": "deit_base_patch16_224", "pretrained": False, "checkpoint": None, "kwargs": {}}
+    found = list(pretrained.fetch_weights([*deit, random, {**lost, "checkpoint": str(weights)}, lost]))
+    assert [(one.state, one.file) for one in found] == [
+        (pretrained.CACHED, link), (pretrained.LOCAL, weights), (pretrained.FAILED, None)]
+    assert "lost.pth" in found[-1].reason
+    model = ufgir.create_model("deit_t", num_classes=1000, pretrained=True)
+    assert model.head.weight.equal(load_file(weights)["head.weight"])
+
+
+def test_the_weights_of_a_grid_and_those_of_their_authors(hub_cache, capsys):
+    grid = backbones_of(WeightsOptions(sweep="ablation"))
+    assert {backbone["name"] for backbone in grid if backbone["pretrained"]} == {"deit3_base_patch16_224.fb_in1k"}
+    assert main(["weights", "sweep=demo"]) == 0
+    assert capsys.readouterr().out.startswith("nothing to download")
+    assert main(["weights", "backbone=vit_b_mocov3"]) == 3
+    out, error = capsys.readouterr()
+    assert pretrained.OFFICIAL in out and "vit-b-300ep.pth.tar" in error
+    assert not hub_cache.exists()
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    ("rwa=x raw=. out=y", "Did you mean 'raw'?"), ("raw=.", "out: missing"), ("raw=/no out=y", "raw=/no"),
+    ("raw=. out=y dataset=soygenes", "dataset=soygenes: expected 'cotton80'"), ("raw=. out=y copy=maybe", "copy=maybe"),
+    ("weights", "backbone=deit_s"), ("weights sweep=demo backbone=deit_s", "sweep=NAME"),
+    ("weights backbone=deit_x", "Did you mean 'deit_t'"), ("weights backbone=resnet50", "ResNet"),
+    ("weights sweep=paper_44", "paper_448"), ("weights out=x", "sweep="),
+])
+def test_wrong_arguments(arguments, text, capsys):
+    assert run_command(main, arguments.split()) == 2
+    assert text in capsys.readouterr().err

@@ -1,63 +1,108 @@
 """Turn the raw Ultra-FGVC release into split CSVs; with `weights`, download pretrained weights ahead.
 
     python -m ufgir.prepare raw=DIR out=DIR [dataset=NAME] [copy=true]
+    python -m ufgir.prepare weights sweep=NAME
+    python -m ufgir.prepare weights backbone=NAME[,NAME...]
 
-raw      the unpacked release, or the folder of one of its sets
-out      where <out>/<set>/{train,val,train_val,test}.csv and <out>/<set>/images are made
-dataset  only this set: cotton80, soylocal, soygene, soyageing or soyglobal (default: all that are found)
-copy     copy the images; by default <out>/<set>/images links to them
+raw       the unpacked release, or the folder of one of its sets
+out       where <out>/<set>/{train,val,train_val,test}.csv and <out>/<set>/images are made
+dataset   only this set: cotton80, soylocal, soygene, soyageing or soyglobal (default: all that are found)
+copy      copy the images; by default <out>/<set>/images links to them
+sweep     all weights that the runs of a grid start from: paper_224, paper_448, ...
+backbone  names of conf/backbone such as deit_s, or timm names of plain ViTs
 
-Weights: `python -m ufgir.prepare weights backbone=NAME`; `python -m ufgir.prepare weights --help` tells more.
+Weights are stored in the cache of huggingface_hub (HF_HOME or HF_HUB_CACHE moves it), where a run finds them; with
+HF_HUB_OFFLINE=1 a run does not look for a network at all. Weights that are there already are not downloaded again.
+Exit codes: 0 done, 1 some could not be downloaded, 2 a wrong argument, 3 some are only available from their authors.
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
-from ufgir.data.ultra_fgvc import SETS, prepare_release
-from ufgir.errors import UserError, did_you_mean
+from pydantic import BaseModel
+
+from ufgir.cli import DONE, FAILED, SKIPPED, parse_options, run_command
+from ufgir.errors import UserError
 from ufgir.utils import expand_path
 
-KEYS = ("raw", "out", "dataset", "copy")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # pydantic's models have an old method `copy`
+
+    class ReleaseOptions(BaseModel):
+        raw: Path
+        out: Path
+        dataset: Literal["cotton80", "soylocal", "soygene", "soyageing", "soyglobal"] | None = None
+        copy: bool = False
 
 
-def prepare(arguments: Sequence[str]) -> int:
-    """Run the command. Returns the exit code: 0 done, 3 done but for folders of unknown sets.
+class WeightsOptions(BaseModel):
+    sweep: str | None = None
+    backbone: str | None = None
 
-    Raises:
-        UserError: with all wrong arguments, or all errors of all sets.
-    """
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    errors = [f"{key}={value} is not understood. The arguments are {', '.join(KEYS)}.{did_you_mean(key, KEYS)}"
-              for key, value in given.items() if key not in KEYS]
-    errors += [f"{key}=DIR is missing." for key in ("raw", "out") if not given.get(key)]
-    raw, out = (expand_path(key, given.get(key, "")) for key in ("raw", "out"))
-    if given.get("raw") and not raw.is_dir():
-        errors.append(f"raw={raw} is not a folder.")
-    if (name := given.get("dataset")) not in (None, *SETS):
-        errors.append(f"dataset={name} is not one of {', '.join(SETS)}.{did_you_mean(name, SETS)}")
-    if given.get("copy", "false") not in ("true", "false"):
-        errors.append(f"copy={given['copy']} is not one of true, false.")
-    if errors:
-        raise UserError(*errors)
-    done = prepare_release(raw, out, name, given.get("copy") == "true")
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare the release, or weights, and print what there is now."""
+    if arguments[:1] == ["weights"]:
+        return fetch_weights(arguments[1:])
+    from ufgir.data.ultra_fgvc import SETS, prepare_release
+
+    options = parse_options(ReleaseOptions, arguments)
+    raw, out = expand_path("raw", options.raw), expand_path("out", options.out)
+    found = prepare_release(raw, out, options.dataset, options.copy)
     print(f"{'set':<10}" + "".join(f"{key:>10}" for key in SETS["cotton80"].counts) + "  as in the paper")
-    for name, counts in done.counts.items():
-        verdict = "yes" if counts == SETS[name].counts else f"no, {', '.join(map(str, SETS[name].counts.values()))}"
-        print(f"{name:<10}" + "".join(f"{count:>10}" for count in counts.values()) + f"  {verdict}"
-              + (", was there already" if name in done.existing else ""))
-    print("\nNext:")
-    for name, counts in done.counts.items():
-        dataset = name if counts == SETS[name].counts else "csv"
-        print(f"  python -m ufgir.train dataset={dataset} dataset.root={out / name}")
-    for folder in done.unknown:
-        print(f"left out: {folder} has no name of a set. Give raw={folder} dataset=NAME.", file=sys.stderr)
-    return 3 if done.unknown else 0
+    following = []
+    for name, counts in found.items():
+        published = SETS[name].counts
+        verdict = "yes" if counts == published else f"no, {', '.join(map(str, published.values()))}"
+        print(f"{name:<10}" + "".join(f"{count:>10}" for count in counts.values()) + f"  {verdict}")
+        dataset = name if counts == published else "csv"
+        following.append(f"  python -m ufgir.train dataset={dataset} dataset.root={out / name}")
+    print("\nNext:", *following, sep="\n")
+    return DONE
+
+
+def fetch_weights(arguments: Sequence[str]) -> int:
+    """Download what is named and print what became of each."""
+    options = parse_options(WeightsOptions, arguments)
+    if bool(options.sweep) == bool(options.backbone):
+        raise UserError("expected sweep=NAME, such as sweep=paper_448, or backbone=NAME, such as backbone=deit_s.")
+    from huggingface_hub import constants
+
+    from ufgir.models import pretrained
+
+    states = set()
+    for weights in pretrained.fetch_weights(backbones_of(options)):
+        states.add(weights.state)
+        size = f"{weights.file.stat().st_size / 1e6:>9,.1f} MB" if weights.file else ""
+        print(f"{weights.backbone:<30} {weights.state:<24}{size}".rstrip(), flush=True)
+        if weights.reason:
+            print(weights.reason, file=sys.stderr, flush=True)
+    if not states:
+        print("nothing to download: these runs start from random weights")
+    print(f"cache: {constants.HF_HUB_CACHE}")
+    return FAILED if pretrained.FAILED in states else SKIPPED if pretrained.OFFICIAL in states else DONE
+
+
+def backbones_of(options: WeightsOptions) -> list[dict[str, Any]]:
+    """The group `backbone` of the runs of a grid, or of each name of ours or of timm's."""
+    from ufgir.config.compose import compose
+    from ufgir.models.backbones import describe, named_backbones
+    from ufgir.sweep.grid import jobs_of
+
+    if options.sweep:
+        deciding = ("dataset", "backbone", "experiment", "+experiment")  # overrides that can change this group
+        jobs = jobs_of([f"sweep={options.sweep}"])
+        jobs = dict.fromkeys(tuple(each for each in job if each.startswith(deciding)) for job in jobs)
+        return [compose(job)["backbone"] for job in jobs]
+    names = options.backbone.split(",")
+    for name in names:
+        describe(name)  # an error if it is not that of a plain ViT
+    known = [named_backbones().get(name, (name, {})) for name in names]
+    return [{"name": name, "pretrained": True, "checkpoint": None, "kwargs": dict(kwargs)} for name, kwargs in known]
 
 
 if __name__ == "__main__":
-    from ufgir import prepare_weights
-    from ufgir.cli import run_command
-
-    if sys.argv[1:2] == ["weights"]:
-        sys.exit(run_command(prepare_weights.prepare_weights, sys.argv[2:], usage=prepare_weights.__doc__))
-    sys.exit(run_command(prepare, usage=__doc__))
+    sys.exit(run_command(main, usage=__doc__))

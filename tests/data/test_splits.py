@@ -15,8 +15,6 @@ from ufgir.data.splits import cross_validation
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "real_leaves"
-
 
 def errors_of(*args, **kwargs) -> list[str]:
     with pytest.raises(UserError) as caught:
@@ -51,13 +49,13 @@ def test_digest_depends_on_the_contents_in_use_only(csv_set, tmp_path):
 
 
 def test_class_names_from_the_file_the_folders_or_the_ids(csv_set):
-    assert load_splits(csv_set).class_names == ["0_oak", "1_oak", "2_oak"]
     names = csv_set / "classid_classname.csv"
     names.write_text('class_id,class_name\n1,beech\n0,NA\n2,"lime, small"\n')
     assert load_splits(csv_set).class_names == ["NA", "beech", "lime, small"]
     names.write_text("class_id,class_name\n0,oak\n2,lime\n")
-    assert str(names) in errors_of(csv_set)[0] and errors_of(csv_set)[0].endswith("class 1.")
+    assert str(names) in errors_of(csv_set)[0] and "class 1" in errors_of(csv_set)[0]
     names.unlink()
+    assert load_splits(csv_set).class_names == ["0_oak", "1_oak", "2_oak"]
     for table in csv_set.glob("*.csv"):
         table.write_text(table.read_text().replace("1_oak/", "0_oak/other_"))
     assert load_splits(csv_set).class_names == ["class_0", "class_1", "class_2"]
@@ -74,11 +72,9 @@ def test_spreadsheet_csv_with_byte_order_mark_crlf_and_more_columns(csv_set):
     ("test", "class_id,dir", "label,dir", ["test.csv", "class_id", "'label,dir'"]),
     ("test", "1,1_oak", "one,1_oak", ["test.csv", "class_id", "line 3 ('one')"]),
     ("test", "1,1_oak/test_0.png", "1,", ["test.csv", "dir", "line 3"]),
-    ("test", "1,1_oak/test_0.png", "1", ["test.csv", "dir", "line 3"]),
     ("test", "1,1_oak", "-1,1_oak", ["class_id", "-1 in test.csv (1_oak/test_0.png)"]),
     ("test", "1,1_oak/test", "5,1_oak/test", ["go up to 5", "class 3, 4"]),
-    ("test", "0_oak/", "../0_oak/", ["test.csv", "below the image folder", "../0_oak/test_0.png"]),
-    ("test", "0_oak/", "/0_oak/", ["test.csv", "below the image folder", "/0_oak/test_0.png"]),
+    ("test", "0_oak/", "../0_oak/", ["below the image folder", "../0_oak/test_0.png in test.csv"]),
     ("test", "0_oak/test_0", "./0_oak/train_1", ["train_val.csv and test.csv", "0_oak/train_1.png", "Remove"]),
     ("val", "0_oak/val_0", "0_oak/train_1", ["train.csv and val.csv", "0_oak/train_1.png", "Remove"]),
     ("train_val", "1,1_oak/train_1", "2,1_oak/train_0", ["one class", "1_oak/train_0.png (classes 1, 2)"]),
@@ -88,65 +84,61 @@ def test_error_in_a_table_is_named(csv_set, table, old, new, parts):
     assert any(all(part in error for part in parts) for error in errors_of(csv_set))
 
 
-def test_a_class_that_is_tested_must_be_trained_and_two_are_needed(csv_set):
-    table = csv_set / "train_val.csv"
-    table.write_text("".join(row for row in table.read_text().splitlines(keepends=True) if row[0] != "1"))
+def test_classes_that_start_at_one_are_untrained_or_alone(csv_set):
+    tables = {table: table.read_text().splitlines(keepends=True) for table in csv_set.glob("*.csv")}
+    for table, (header, *rows) in tables.items():
+        table.write_text(header + "".join(f"{int(row[0]) + 1}{row[1:]}" for row in rows))
+    assert "subtract 1" in errors_of(csv_set)[0]
+    for table, rows in tables.items():
+        table.write_text("".join(row for row in rows if row[0] != "1" or table.stem != "train_val"))
     (error,) = errors_of(csv_set)
-    assert "test.csv" in error and error.endswith("train_val.csv has no image: 1.")
-    for file in csv_set.glob("*.csv"):
-        file.write_text("".join(row for row in file.read_text().splitlines(keepends=True) if row[0] in "c0"))
+    assert "test.csv" in error and "train_val.csv has no image: 1" in error
+    for table, rows in tables.items():
+        table.write_text("".join(row for row in rows if row[0] in "c0"))
     assert "one class only" in errors_of(csv_set)[0]
-
-
-def test_ids_that_start_at_one_get_the_advice(csv_set):
-    for table in csv_set.glob("*.csv"):
-        header, *rows = table.read_text().splitlines()
-        table.write_text("\n".join([header, *(f"{int(row[0]) + 1}{row[1:]}" for row in rows)]))
-    assert errors_of(csv_set)[0].endswith("subtract 1.")
 
 
 def test_all_errors_at_once_and_ten_examples_of_each(csv_set):
     (csv_set / "train.csv").write_bytes(b"class_id,dir\n0,\xff\xfe\n")
     (csv_set / "val.csv").write_text("")
     (csv_set / "test.csv").write_text("class_id,dir\n" + "".join(f"x,{number}.png\n" for number in range(13)))
+    train, val, test = errors_of(csv_set)
+    assert "utf-8" in train and "val.csv" in val and "line 11 ('x') and 3 more" in test
     shutil.rmtree(csv_set / "images")
-    images, train, val, test = errors_of(csv_set)
-    assert "dataset.images=images" in images and "utf-8" in train and "val.csv" in val
-    assert "line 11 ('x') and 3 more" in test
+    assert "dataset.images=images" in errors_of(csv_set)[0]
 
 
-def test_missing_tables(csv_set):
+def test_missing_tables_and_folders_tell_the_remedy(tmp_path, csv_set):
     (csv_set / "train_val.csv").unlink()
     (error,) = errors_of(csv_set)
     assert f"dataset.root={csv_set}" in error and "protocol=test" in error and "protocol=holdout" in error
     assert load_splits(csv_set, protocol="val").roles.keys() == {"train", "val"}
     (csv_set / "test.csv").unlink()
     assert "no train_val.csv and no test.csv" in errors_of(csv_set)[0]
-
-
-def test_missing_root_says_how_to_get_the_data(tmp_path, csv_set):
     assert "dataset.root=DIR" in errors_of(None)[0] and "train_val.csv" in errors_of(None)[0]
     (error,) = errors_of(tmp_path / "no", name="cotton80", expected=SETS["cotton80"].counts)
-    assert f"dataset.root={tmp_path}/no" in error and "`python -m ufgir.prepare raw=DIR out=DIR`" in error
-    assert "is not a folder" in errors_of(csv_set / "test.csv")[0]
+    assert f"dataset.root={tmp_path}/no" in error and "ufgir.prepare raw=DIR out=DIR" in error
+    assert "is not a folder" in errors_of(csv_set / "val.csv")[0]
 
 
 def test_published_counts(csv_set):
     expected = {"classes": 4, "train": 6, "val": 3, "train_val": 9, "test": 5}
     (error,) = errors_of(csv_set, name="cotton80", expected=expected)
-    assert "3 classes instead of 4, 3 images in test.csv instead of 5" in error and "dataset=csv" in error
+    assert "classes=3 instead of 4, test=3 instead of 5" in error and "dataset=csv" in error
     (csv_set / "train_val.csv").unlink()
     assert load_splits(csv_set, protocol="val", expected={**expected, "classes": 3, "test": 3}).num_classes == 3
 
 
 def test_wrong_arguments_are_reported_together():
-    errors = errors_of(None, format="cvs", protocol="holdut", train_images=0)
-    parts = ("dataset.format=cvs", "Did you mean 'holdout'", "dataset.train_images=0", "dataset.root")
-    assert len(errors) == 4 and all(part in error for part, error in zip(parts, errors, strict=True))
-    assert "folds=1" in errors_of(None, protocol="cv", folds=1)[0]
-    leaf, size, _ = errors_of(None, format="leaves", render={"clases": 3, "size": 0, "test": 1})
-    assert "dataset.render.clases" in leaf and "Did you mean 'classes'" in leaf and "dataset.render.size=0" in size
-    assert "between 0 and 4" in errors_of(None, protocol="cv", fold=5)[0]
+    errors = errors_of(None, format="cvs", protocol="holdut", train_images=0, val_fraction=0.5, test_fraction=0.5)
+    parts = ("dataset.format=cvs", "protocol=holdut", "dataset.test_fraction=0.5", "dataset.train_images=0",
+             "dataset.root")
+    assert all(part in error for part, error in zip(parts, errors, strict=True))
+    for fold, folds in ((5, 5), (0, 1)):
+        assert f"fold={fold}" in errors_of(None, protocol="cv", fold=fold, folds=folds)[0]
+    leaf = errors_of(None, format="leaves", render={"classes": 1, "size": 0})
+    assert "dataset.render.classes=1" in leaf[0] and "dataset.render.size=0" in leaf[1]
+    assert "clases" in errors_of(None, format="leaves", render={"clases": 3})[0]
 
 
 def test_train_images_are_spread_over_the_table(csv_set):
@@ -195,7 +187,6 @@ def test_too_few_images_for_the_folds(csv_set):
                                  if row[0] != "1" or "test" in row))
     (error,) = errors_of(csv_set, protocol="cv", folds=2)
     assert "protocol=cv" in error and "class 1" in error
-    assert errors_of(csv_set, protocol="cv", folds=20)[1].endswith("largest possible value is 9.")
 
 
 @pytest.fixture
@@ -223,21 +214,9 @@ def test_class_folders_are_split_stratified_and_read_back(folder, tmp_path):
     assert (again.digest, again.class_names) == (splits.digest, splits.class_names)
 
 
-def test_every_part_gets_an_image_whatever_the_fractions(folder):
+def test_small_class_folders(folder, picture):
     tables = load_splits(folder, "folder", ".", val_fraction=0.5, test_fraction=0.45).tables
     assert all(table["class_id"].unique().tolist() == [0, 1, 2] for table in tables.values())
-
-
-def test_class_folders_that_cannot_be_split(folder, picture):
     picture(folder / "class 3" / "a.png")
     assert "class 3 (1)" in errors_of(folder, "folder", ".")[0]
     assert "at least two" in errors_of(folder, "folder", "class 1")[0]
-    assert "dataset.val_fraction=0.5" in errors_of(folder, "folder", ".", val_fraction=0.5, test_fraction=0.5)[0]
-    assert "dataset.test_fraction=1.5" in errors_of(folder, "folder", ".", test_fraction=1.5)[0]
-
-
-@pytest.mark.skipif(not REAL.exists(), reason="the photographs are not part of the project")
-def test_real_photographs():
-    splits = load_splits(REAL)
-    assert (splits.num_classes, len(splits.train), len(splits.test)) == (58, 191, 70)
-    assert splits.class_names[:2] == ["Alicante_bouschet", "Aligote"]

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
@@ -12,33 +11,8 @@ from report.fake_runs import write_messy, write_run
 from ufgir.cli import run_command
 from ufgir.report import __main__ as command
 from ufgir.report.collect import read_csv, read_folders
-from ufgir.report.figures import Plot, over_backbones, plugins_against_cost, reducers_against_cost
-from ufgir.report.tables import accuracy_text, beside_paper, cost_text, table1
-
-
-class Page(HTMLParser):
-    """What a page links to, its ids, headings and the texts of its tables' cells."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.text = file.read_text(encoding="utf-8")
-        self.targets: list[str] = []
-        self.ids: list[str] = []
-        self.alts: list[str] = []
-        self.headings: list[str] = []
-        self.tag = ""
-        self.feed(self.text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        named, self.tag = dict(attributes), tag
-        self.targets += [named[key] for key in ("href", "src", "srcset", "data", "action") if key in named]
-        self.ids += [named["id"]] if "id" in named else []
-        self.alts += [named["alt"]] if tag == "img" else []
-        assert tag not in ("link", "iframe")
-
-    def handle_data(self, data: str) -> None:
-        if self.tag in ("h2", "h3") and data.strip():
-            self.headings.append(data.strip())
+from ufgir.report.figures import over_backbones, plugins_against_cost, reducers_against_cost
+from ufgir.report.tables import beside_paper, table1
 
 
 def run(*words: str) -> int:
@@ -57,6 +31,10 @@ def messy(tmp_path_factory) -> Path:
 def rows_of(file: Path) -> list[list[str]]:
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h[23]>([^<]+)", page)
 
 
 def test_table1(messy):
@@ -87,26 +65,22 @@ def test_protocols_are_named_and_only_test_numbers_are_called_test(messy):
 
 
 def test_the_page_needs_no_other_file_and_leaves_empty_sections_out(messy):
-    page = Page(messy / "index.html")
-    assert all(target.startswith(("#", "data:image/svg+xml,")) for target in page.targets)
-    assert {target[1:] for target in page.targets if target.startswith("#")} <= set(page.ids)
-    assert len(page.ids) == len(set(page.ids)) and all(len(alt) > 40 for alt in page.alts)
-    assert not re.search(r"url\((?!%23)", page.text) and "@import" not in page.text and 'name="viewport"' in page.text
-    headings = page.headings
-    assert {"Table I", "Best learning rate (val)", "Missing", "Variants", "Limited and debug runs", "Not used"} <= set(
-        headings
-    )
-    assert "Gradients" not in headings and "Beside the paper" not in headings
-    assert "CUDA out of memory" in page.text and "nothing to compare" in page.text
+    page = (messy / "index.html").read_text(encoding="utf-8")
+    targets = re.findall(r"<[^>]* (?:href|src|srcset|data|action)=[\"']?([^\"'>]*)", page)
+    ids, alts = re.findall(r'id="?([\w-]+)', page), re.findall(r'<img[^>]* alt="([^"]*)"', page)
+    assert all(target.startswith(("#", "data:image/svg+xml,")) for target in targets) and len(targets) > 20
+    assert {target[1:] for target in targets if target.startswith("#")} <= set(ids)
+    assert len(ids) == len(set(ids)) and all(len(alt) > 40 for alt in alts)
+    assert not re.search(r"url\((?!%23)|@import|<link|<iframe", page) and 'name="viewport"' in page
+    sections = {"Table I", "Best learning rate (val)", "Missing", "Variants", "Limited and debug runs", "Not used"}
+    assert sections <= set(headings(page)) and "Beside the paper" not in headings(page)
+    assert "CUDA out of memory" in page and "nothing to compare" in page
     assert not list(messy.parent.glob(".*")), "no draft is left"
 
 
 def test_a_report_is_replaced_by_the_same_files(rows, write, tmp_path, capsys):
-    first, out, file = (
-        tmp_path / "first",
-        tmp_path / "report",
-        write(rows.iloc[:5].assign(gmacs=float("nan"), num_classes="")),
-    )
+    first, out = tmp_path / "first", tmp_path / "report"
+    file = write(rows.iloc[:5].assign(gmacs=float("nan"), num_classes=""))
     assert run(f"runs={file}", f"out={first}") == 0
     shutil.copytree(first, out)
     (out / "stale.md").touch()
@@ -127,17 +101,16 @@ def test_one_run_is_enough(tmp_path):
     write_run(tmp_path / "runs", "only", 50.0, protocol="val")
     assert run(f"runs={tmp_path / 'runs'}", f"out={tmp_path / 'report'}") == 0
     assert rows_of(tmp_path / "report" / "table1.md")[1][:4] == ["evit", "0.5", "base", "50.0"]
-    assert Page(tmp_path / "report" / "index.html").headings == ["Table I", "All cells"]
+    assert headings((tmp_path / "report" / "index.html").read_text()) == ["Table I", "All cells"]
 
 
 def test_names_are_text_whatever_they_are(rows, write, tmp_path):
     names = {"one": "<script>alert(1)</script>", "two": "$x_{$ é"}
-    frame = rows.replace({"dataset": names, "reducer": {"evit": '"><img src=x>'}}).assign(
-        backbone="../a/b|c", num_classes=""
-    )
+    frame = rows.replace({"dataset": names, "reducer": {"evit": '"><img src=x>'}})
+    frame = frame.assign(backbone="../a/b|c", num_classes="")
     assert run(f"runs={write(frame)}", f"out={tmp_path / 'out' / 'report'}") == 0
-    page = Page(tmp_path / "out" / "report" / "index.html")
-    assert "<script>alert" not in page.text and "<img src=x>" not in page.text and "&lt;script&gt;" in page.text
+    page = (tmp_path / "out" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page and "<img src=x>" not in page and "&lt;script&gt;" in page
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report"}
 
 
@@ -164,21 +137,14 @@ def test_nothing_but_an_earlier_report_is_replaced(messy, rows, write, tmp_path,
         (["runs=runs.csv", "out=x", "sweep=paper_449"], ["sweep=paper_449", "paper_448"]),
         (["runs=runs.csv"], ["out"]),
         (["rums=runs.csv", "out=x"], ["rums=runs.csv"]),
-        (["runs=empty", "out=x"], ["runs=empty"]),
     ],
 )
 def test_a_mistake_leaves_nothing(rows, write, words, parts, monkeypatch, capsys):
     monkeypatch.chdir(write(rows).parent)
-    Path("empty").mkdir()
     assert run(*words) == 2
     error = capsys.readouterr().err
     assert all(part in error for part in parts)
-    assert sorted(file.name for file in Path.cwd().iterdir()) == ["empty", "runs.csv"]
-
-
-def test_texts():
-    assert [accuracy_text(55.56, 5.63), accuracy_text(20, float("nan"))] == ["55.6 ± 5.6", "20.0"]
-    assert [cost_text(gmacs) for gmacs in (29, 0.0064, 304, float("nan"))] == ["29.0", "0.00640", "304", "–"]
+    assert [file.name for file in Path.cwd().iterdir()] == ["runs.csv"]
 
 
 def cells(*rows: tuple) -> pd.DataFrame:
@@ -189,10 +155,9 @@ def cells(*rows: tuple) -> pd.DataFrame:
 
 
 def test_points_are_means_over_the_same_backbones():
-    rows = [
-        (name, "evit", plugins, "0.1", value) for name, value in (("a", 10), ("b", 30)) for plugins in ("base", "clca")
-    ]
-    points, who = over_backbones(cells(*rows, ("c", "evit", "base", "0.1", 90)), ["plugins", "keep_rate"])
+    means = {("a", "base"): 10, ("b", "base"): 30, ("a", "clca"): 10, ("b", "clca"): 30, ("c", "base"): 90}
+    some = cells(*((name, "evit", plugins, "0.1", value) for (name, plugins), value in means.items()))
+    points, who = over_backbones(some, ["plugins", "keep_rate"])
     assert points["mean"].tolist() == [20, 20] and who == "2 backbones", "c has no clca"
     assert points["std"].isna().all() and not points["partial"].any()
 
@@ -205,7 +170,7 @@ def test_every_reducer_that_has_runs_is_drawn():
     assert who == "3 backbones"
     plot = reducers_against_cost(few, "test top-1")
     assert {label for label, *_ in plot.legend} == {"evit", "tome", "mine"}
-    assert isinstance(plugins_against_cost(few, "test top-1"), Plot)
+    assert len(plugins_against_cost(few, "test top-1").panels) == 1
 
 
 def test_table1_without_base_or_of_a_backbone_without_cells():
@@ -229,9 +194,7 @@ def test_report_of_the_published_runs(tmp_path):
     assert run("runs=published", f"out={tmp_path / 'out'}", "compare=paper") == 0
     table = rows_of(tmp_path / "out" / "table1.md")
     assert table[0][3:6] == ["cotton80", "soyageing", "soyglobal"]
-    for rate, expected in {"0.1": (55.6, 87.4, 61.1), "0.7": (67.8, 88.3, 58.2)}.items():
-        (row,) = [row for row in table if row[:3] == ["evit", rate, "clca"]]
-        assert tuple(float(cell.split()[0].strip("*")) for cell in row[3:6]) == expected
+    assert table[3][:5] == ["evit", "0.1", "clca", "**55.6** ± 5.6 (+39.4)", "87.4 ± 0.3 (+19.4)"]
     assert len(rows_of(tmp_path / "out" / "missing.md")) == 4
     comparison = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "1,919 cells in both, 0 of ours alone, 0 of the paper's alone" in comparison

@@ -79,7 +79,7 @@ def test_a_mistake_says_what_there_is(overrides, parts):
 
 @pytest.mark.parametrize(
     "content",
-    [{"name": "x"}, {"union": {"seed": 1}}, {"union": []}, {"union": [{"seed": []}]}, {"union": [{"seed": 1}], "lr": 3}],
+    [{"name": "x"}, {"union": {"a": 1}}, {"union": []}, {"union": [{"a": []}]}, {"union": [{"a": 1}], "lr": 3}],
 )  # fmt: skip
 def test_a_file_that_is_no_grid_is_refused(content):
     with pytest.raises(UserError, match="sweep=mine"):

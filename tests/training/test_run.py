@@ -77,6 +77,7 @@ def test_protocol_holdout_tests_the_best_epoch(here):
     curve = [float(row["val/top1"]) for row in rows_of(folder) if row["val/top1"]][:4]
     assert results["val_top1"] == pytest.approx(max(curve))
     assert results["best_epoch"] == 1 + curve.index(max(curve))
+    assert not list(folder.glob("*.ckpt"))
 
 
 def test_protocol_cv_tests_each_image_once(here):

@@ -5,12 +5,10 @@ A store maps the row of a table to uint8 pixels (3, side, side). All stores give
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,52 +21,39 @@ CACHES = ("none", "ram", "disk")
 KEEP_DAYS = 30  # an entry of the cache folder that was not used for so long is deleted
 
 
-def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) -> "NoStore":
+def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) -> "Store":
     """The store for `dataset.cache=none|ram|disk`. It is filled here, with a progress bar.
 
+    `ram` is a tensor (N, 3, side, side): filled before the loader's processes start, it is shared, not copied.
+
     Raises:
-        UserError: there is too little memory or disk for it, or an image cannot be read.
+        UserError: its memory is not free or its file cannot be written, or an image cannot be read.
     """
-    return {"none": NoStore, "ram": RamStore, "disk": DiskStore}[cache](paths, side, progress)
+    if cache == "none":
+        return NoStore(paths, side)
+    if cache == "disk":
+        return DiskStore(paths, side, progress)
+    need, free = len(paths) * 3 * side**2, free_memory()
+    if free is not None and need > free:
+        raise UserError(f"dataset.cache=ram needs {need / 2**30:.2f} GiB of memory, and {free / 2**30:.2f} GiB are "
+                        "free. Use dataset.cache=disk or none.")
+    pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
+    for row, image in enumerate(_decoded(paths, side, progress)):
+        pixels[row] = image
+    return pixels
 
 
 class NoStore:
     """Decodes an image whenever it is asked for."""
 
-    def __init__(self, paths: list[Path], side: int, progress: bool = True) -> None:
-        self.paths, self.side, self.progress = paths, side, progress
-        self.size = len(paths) * 3 * side * side  # bytes
+    def __init__(self, paths: list[Path], side: int) -> None:
+        self.paths, self.side = paths, side
 
-    def __getitem__(self, index: int) -> Tensor:
-        return resized_pixels(self.paths[index], self.side)
-
-    def decoded(self) -> Iterator[Tensor]:
-        """All images in their order, decoded by threads."""
-        results = decode(self.paths, lambda path: resized_pixels(path, self.side), ahead=32)
-        for path, pixels in track(results, len(self.paths), "caching images", self.progress):
-            if isinstance(pixels, str):
-                raise UserError(f"{path} cannot be read: {pixels}.")
-            yield pixels
+    def __getitem__(self, row: int) -> Tensor:
+        return resized_pixels(self.paths[row], self.side)
 
 
-class RamStore(NoStore):
-    """All images in memory. Filled before the loader's processes start, it is shared with them, not copied."""
-
-    def __init__(self, paths: list[Path], side: int, progress: bool = True) -> None:
-        super().__init__(paths, side, progress)
-        free = free_memory()
-        if free is not None and self.size > free:
-            raise UserError(f"dataset.cache=ram needs {self.size / 2**30:.2f} GiB of memory, and "
-                            f"{free / 2**30:.2f} GiB are free. Use dataset.cache=disk or none.")
-        self.pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
-        for row, pixels in zip(self.pixels, self.decoded(), strict=True):
-            row.copy_(pixels)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.pixels[index]
-
-
-class DiskStore(NoStore):
+class DiskStore:
     """All images in one file below the cache folder, which later runs find again.
 
     The file is named by the paths, sizes and modification times of the images, and replaced atomically, so that
@@ -76,33 +61,40 @@ class DiskStore(NoStore):
     """
 
     def __init__(self, paths: list[Path], side: int, progress: bool = True) -> None:
-        super().__init__(paths, side, progress)
-        self.pixels: Tensor | None = None
+        self.shape, self.pixels = (len(paths), 3, side, side), None
         self.file = cache_dir() / "images" / f"{fingerprint(paths, side)}.uint8"
         if used(self.file):
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.file.parent).free
-            if self.size > free:
-                raise UserError(f"dataset.cache=disk needs {self.size / 2**30:.2f} GiB, and {free / 2**30:.2f} GiB are "
-                                f"free in {self.file.parent}. Set UFGIR_CACHE to a folder on a larger disk.")
             with atomic_write(self.file, "wb") as stream:
-                for pixels in self.decoded():
-                    stream.write(pixels.numpy().data)
+                for image in _decoded(paths, side, progress):
+                    stream.write(image.numpy().data)
         except OSError as error:
-            raise UserError(f"dataset.cache=disk cannot write to {self.file.parent} ({error}). "
-                            "Set UFGIR_CACHE to another folder, or use dataset.cache=none.") from error
+            raise UserError(f"dataset.cache=disk cannot write to {self.file.parent} ({error}). Set UFGIR_CACHE to "
+                            "another folder or a larger disk, or use dataset.cache=none.") from error
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, row: int) -> Tensor:
         if self.pixels is None:  # each process maps the file for itself
-            shape = (len(self.paths), 3, self.side, self.side)
             # Copy on write: a transform that works in place cannot change the file.
-            self.pixels = torch.from_numpy(np.memmap(self.file, dtype=np.uint8, mode="c", shape=shape))
-        return self.pixels[index]
+            size = torch.Size(self.shape).numel()
+            self.pixels = torch.from_file(str(self.file), shared=False, size=size, dtype=torch.uint8).view(self.shape)
+        return self.pixels[row]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "pixels": None}
+
+
+Store = Tensor | NoStore | DiskStore
+
+
+def _decoded(paths: list[Path], side: int, progress: bool) -> Iterator[Tensor]:
+    """All images in their order, decoded by threads: uint8 (3, side, side)."""
+    results = decode(paths, lambda path: resized_pixels(path, side), ahead=32)
+    for path, pixels in track(results, len(paths), "caching images", progress):
+        if isinstance(pixels, str):
+            raise UserError(f"{path} cannot be read: {pixels}.")
+        yield pixels
 
 
 def fingerprint(paths: Iterable[Path], *extra: object) -> str:

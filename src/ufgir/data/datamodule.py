@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,31 +16,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision.transforms import v2
 
-from ufgir.data.cache import CACHES, NoStore, fingerprint, open_store, used
-from ufgir.data.images import find_images, unreadable_images
-from ufgir.data.splits import Splits, load_splits
-from ufgir.data.tables import first_ten
+from ufgir.data.cache import CACHES, NoStore, Store, fingerprint, open_store, used
+from ufgir.data.images import WORKERS, decode, find_images, load_image, track
+from ufgir.data.splits import Splits, first_ten, load_splits
 from ufgir.data.transforms import center_crop, normalize, paper_transforms, resize_side
-from ufgir.errors import UserError, did_you_mean
+from ufgir.errors import UserError
 from ufgir.utils import cache_dir
 
-MAX_WORKERS = 8
-
-Key = tuple[int, int] | int
-"""Epoch and row of an image; a row alone, as samplers other than ours give it, belongs to epoch 0."""
+Key = tuple[int, int] | int  # epoch and row; a row alone, as samplers other than ours give it, belongs to epoch 0
 
 
 class EpochSampler(DistributedSampler):
     """Yields `(epoch, row)`; the order depends on `(seed, epoch)` only.
 
-    It is a `DistributedSampler` so that Lightning leaves it alone. With several processes each takes every
-    `num_replicas`-th row of the same order, and all take equally many: together they see the batches that one process
-    would see.
-
-    Args:
-        length: number of images.
-        shuffle: a new order each epoch, else 0, 1, 2, ...
-        rank, num_replicas: this process and their number.
+    It is a `DistributedSampler` so that Lightning leaves it alone. With several processes (`num_replicas`) each takes
+    every so many-th row of the same order, and all take equally many: together they see the batches of a single one.
     """
 
     def __init__(self, length: int, *, seed: int, shuffle: bool, rank: int = 0, num_replicas: int = 1) -> None:
@@ -59,12 +50,11 @@ class ImageDataset(Dataset):
         store: resized pixels by row, uint8 (3, side, side).
         labels: class id (or any number) of each row.
         image_size: side S of the result, pixels.
-        transforms: applied one after the other under torch's CPU generator, seeded by (seed, epoch, row); None: the
-            center crop of the test pass.
+        transforms: run under torch's CPU generator, seeded by (seed, epoch, row); None: the center crop of testing.
     """
 
     def __init__(
-        self, store: NoStore, labels: Sequence[int], image_size: int, transforms: Sequence[Callable] | None, seed: int
+        self, store: Store, labels: Sequence[int], image_size: int, transforms: Sequence[Callable] | None, seed: int
     ) -> None:
         self.store, self.labels, self.image_size = store, list(map(int, labels)), image_size
         self.transforms, self.seed = transforms, seed
@@ -102,8 +92,8 @@ class ImageDataset(Dataset):
             pixels = pixels.clone()
         for transform in self.transforms:
             pixels = transform(pixels)
-        if pixels.dtype != torch.uint8 or pixels.shape != (3, self.image_size, self.image_size):
-            size = self.image_size
+        size = self.image_size
+        if pixels.dtype != torch.uint8 or pixels.shape != (3, size, size):
             raise UserError(f"augment.train gives {pixels.dtype} {tuple(pixels.shape)} instead of torch.uint8 "
                             f"(3, {size}, {size}). Crop or resize to image_size={size}, and leave out the "
                             "normalization, which follows later.")
@@ -180,23 +170,21 @@ class ImageDataModule(lightning.LightningDataModule):
         self.save_hyperparameters(ignore=["train_transforms", "batch_transform"], logger=False)
         self.image_size, self.resize = image_size, resize_side(image_size, resize)
         self.batch_size, self.cache, self.seed, self.progress = batch_size, cache, seed, progress
-        self.num_workers = min(MAX_WORKERS, _cores()) if num_workers is None else num_workers
+        self.num_workers = WORKERS if num_workers is None else num_workers
         self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)
         self.batch_transform, self.predict_images = batch_transform, predict_images
         self._split_arguments = dict(
             root=root, format=format, images=images, protocol=protocol, fold=fold, folds=folds, seed=seed, name=name,
             val_fraction=val_fraction, test_fraction=test_fraction, train_images=train_images, expected=expected,
             render=render)
-        self._stores: dict[str, NoStore] = {}
+        self._stores: dict[str, Store] = {}
         errors = []
         if self.resize < image_size:
-            errors.append(f"dataset.resize={resize} is smaller than image_size={image_size}, the crop. Give at least "
-                          f"{image_size}, or null for int(image_size / 0.875).")
-        least = {"image_size": (image_size, 1), "batch_size": (batch_size, 1), "seed": (seed, 0),
-                 "dataset.num_workers": (self.num_workers, 0)}
-        errors += [f"{key}={value} must be at least {low}." for key, (value, low) in least.items() if value < low]
+            errors.append(f"dataset.resize={resize}: expected at least image_size={image_size}, the crop, or null.")
+        if self.num_workers < 0:
+            errors.append(f"dataset.num_workers={num_workers}: expected at least 0, or null for one per core.")
         if cache not in CACHES:
-            errors.append(f"dataset.cache={cache} is not one of {', '.join(CACHES)}.{did_you_mean(cache, CACHES)}")
+            errors.append(f"dataset.cache={cache}: expected {', '.join(CACHES)}.")
         if errors:
             raise UserError(*errors)
 
@@ -235,27 +223,24 @@ class ImageDataModule(lightning.LightningDataModule):
         """
         splits = self.splits
         splits.render(self.progress)
-        paths = list(dict.fromkeys(path for table in splits.roles.values() for path in splits.paths(table)))
-        present = [path for path in paths if path.is_file()]
+        below = {path: name for table in splits.roles.values()
+                 for path, name in zip(splits.paths(table), table["dir"], strict=True)}
+        present = [path for path in below if path.is_file()]
         errors = []
-
-        def below(path: Path) -> str:
-            return path.relative_to(splits.image_root).as_posix()
-
-        if missing := sorted(set(paths) - set(present)):
-            errors.append(f"{len(missing)} of {len(paths)} images are missing below {splits.image_root}: "
-                          f"{first_ten(list(map(below, missing)))}.")
+        if missing := sorted(below[path] for path in below.keys() - set(present)):
+            errors.append(f"{len(missing)} of {len(below)} images are missing below {splits.image_root}: "
+                          f"{first_ten(missing)}.")
         stamp = cache_dir() / "checked" / fingerprint(present)
         if not used(stamp):
-            if broken := [f"{below(path)} ({reason})" for path, reason in unreadable_images(present, self.progress)]:
-                errors.append(f"{len(broken)} of {len(paths)} images below {splits.image_root} cannot be read: "
+            reasons = decode(present, lambda path: load_image(path) and None, ahead=64)
+            reasons = track(reasons, len(present), "checking images", self.progress)
+            if broken := [f"{below[path]} ({reason})" for path, reason in reasons if reason]:
+                errors.append(f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: "
                               f"{first_ten(broken)}.")
             else:
-                try:
+                with suppress(OSError):  # without a writable cache folder the check is merely repeated
                     stamp.parent.mkdir(parents=True, exist_ok=True)
                     stamp.touch()
-                except OSError:
-                    pass  # without a writable cache folder the check is merely repeated
         if errors:
             raise UserError(*errors)
 
@@ -279,14 +264,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches, uint8 (B, 3, S, S) and class ids (B,); the last incomplete one is dropped."""
-        table = self.splits.train
-        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        dataset = ImageDataset(self._store("train"), table["class_id"], self.image_size, self.train_transforms,
-                               self.seed)
-        dataset[0]  # transforms that do not fit are reported here, not by a loader process
-        sampler = EpochSampler(len(table), seed=self.seed, shuffle=True, rank=rank, num_replicas=processes)
-        return self._loader(dataset, sampler, max(1, self.batch_size // processes), drop_last=True,
-                            persistent_workers=self.num_workers > 0)
+        return self._loader(self._store("train"), self.splits.train["class_id"], training=True)
 
     def val_dataloader(self) -> DataLoader | list:
         """All validation images in the order of their table, on every process; [] where the protocol has none."""
@@ -299,8 +277,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Batches of images, uint8 (B, 3, S, S), and their positions in `predict_paths` (B,)."""
         paths = self.predict_paths
-        dataset = ImageDataset(NoStore(paths, self.resize), range(len(paths)), self.image_size, None, self.seed)
-        return self._loader(dataset, EpochSampler(len(paths), seed=self.seed, shuffle=False), self.batch_size)
+        return self._loader(NoStore(paths, self.resize), range(len(paths)))
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Normalize the images, and in training mix them (`batch_transform`), on the model's device."""
@@ -310,7 +287,7 @@ class ImageDataModule(lightning.LightningDataModule):
             images, targets = self.batch_transform(images, targets)
         return images, targets
 
-    def _store(self, role: str) -> NoStore:
+    def _store(self, role: str) -> Store:
         if role not in self._stores:
             splits = self.splits
             splits.render(self.progress)
@@ -322,21 +299,18 @@ class ImageDataModule(lightning.LightningDataModule):
             # Meant so; Lightning then skips the validation.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
-        labels = self.splits.roles[role]["class_id"]
-        dataset = ImageDataset(self._store(role), labels, self.image_size, None, self.seed)
-        return self._loader(dataset, EpochSampler(len(labels), seed=self.seed, shuffle=False), self.batch_size)
+        return self._loader(self._store(role), self.splits.roles[role]["class_id"])
 
-    def _loader(self, dataset: ImageDataset, sampler: EpochSampler, batch_size: int, **options: bool) -> DataLoader:
+    def _loader(self, store: Store, labels: Sequence[int], training: bool = False) -> DataLoader:
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if training and self.trainer else (0, 1)
+        transforms = self.train_transforms if training else None
+        dataset = ImageDataset(store, labels, self.image_size, transforms, self.seed)
+        if training:
+            dataset[0]  # transforms that do not fit are reported here, not by a loader process
+        sampler = EpochSampler(len(labels), seed=self.seed, shuffle=training, rank=rank, num_replicas=processes)
         on_cuda = self.trainer.strategy.root_device.type == "cuda" if self.trainer else torch.cuda.is_available()
-        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, num_workers=self.num_workers,
-                          pin_memory=on_cuda, collate_fn=_as_it_is, **options)
-
-
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The data set has made a batch already."""
-    return batch
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return DataLoader(
+            dataset, batch_size=max(1, self.batch_size // processes), sampler=sampler, num_workers=self.num_workers,
+            persistent_workers=training and self.num_workers > 0, pin_memory=on_cuda, drop_last=training,
+            collate_fn=tuple,  # the data set makes the batches, which stay as they are
+        )  # fmt: skip

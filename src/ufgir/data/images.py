@@ -1,24 +1,24 @@
 """Image files: found, checked, and decoded to 8-bit RGB."""
 
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import rich.progress
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ufgir.errors import UserError, did_you_mean
 from ufgir.utils import expand_path, natural_key
 
 NOT_DECODED = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # formats that pillow knows but cannot decode by itself
-THREADS = min(8, os.cpu_count() or 1)  # pillow decodes and resizes without the interpreter's lock
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS = min(8, CORES)  # threads or processes for images, at most
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,47 +69,32 @@ def why_unreadable(error: Exception) -> str:
     return (str(getattr(error, "strerror", None) or error) or type(error).__name__).splitlines()[0]
 
 
-def unreadable_images(paths: Sequence[Path], progress: bool = True) -> list[tuple[Path, str]]:
-    """The files that cannot be decoded to the end, each with the reason."""
+def decode(paths: Iterable[Path], function: Callable[[Path], Any], ahead: int) -> Iterator[tuple[Path, Any]]:
+    """Each path with what `function` makes of it, or with a text: why the image cannot be read. See `thread_map`."""
 
-    def check(path: Path) -> None:
-        load_image(path)
-
-    reasons = decode(paths, check, ahead=64)
-    return [(path, reason) for path, reason in track(reasons, len(paths), "checking images", progress) if reason]
-
-
-def decode(
-    paths: Iterable[Path], function: Callable[[Path], Result], ahead: int
-) -> Iterator[tuple[Path, Result | str]]:
-    """Apply a function to image files in threads, in order.
-
-    Args:
-        paths: image files.
-        function: takes a path.
-        ahead: results that may wait, which bounds the memory.
-
-    Yields:
-        each path with the function's result, or with a text: why the image cannot be read.
-    """
-
-    def result_or_reason(path: Path) -> Result | str:
+    def path_and_result(path: Path) -> tuple[Path, Any]:
         try:
-            return function(path)
+            return path, function(path)
         except Exception as error:  # decoders raise almost anything on a damaged file
-            return why_unreadable(error)
+            return path, why_unreadable(error)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque = deque()
+    return thread_map(path_and_result, paths, ahead)
+
+
+def thread_map(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """Apply a function in threads and yield its results in order; at most `ahead` of them wait in memory.
+
+    NumPy and pillow release the interpreter's lock in most of their work, so threads are enough.
+    """
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting: deque[Future] = deque()
         try:
-            for path in paths:
-                waiting.append((path, pool.submit(result_or_reason, path)))
+            for item in items:
+                waiting.append(pool.submit(function, item))
                 if len(waiting) > ahead:
-                    path, future = waiting.popleft()
-                    yield path, future.result()
+                    yield waiting.popleft().result()
             while waiting:
-                path, future = waiting.popleft()
-                yield path, future.result()
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)  # otherwise an interrupted user waits for all that are queued
 
@@ -138,24 +123,16 @@ def find_images(values: str | Sequence[str], key: str = "images") -> FoundImages
     if not values:
         raise UserError(f"{key}= is missing. {remedy}")
     for text in map(str, values):
-        try:
-            path = expand_path(key, text)
-        except UserError as error:
-            errors += error.messages
-            continue
-        closed = []
+        path, found, closed = expand_path(key, text), [], []
         if text and path.is_dir():
             found, closed = list_images(path)
-            if not found and not closed:
-                errors.append(f"{key}={text} holds no images, nor do its subfolders.")
-        else:
+        elif text:
             matches = [path] if path.is_file() else filter(os.path.isfile, glob(str(path), recursive=True))
             found = sorted(map(Path, matches), key=lambda file: [natural_key(part) for part in file.parts])
-            if not found:
-                beside = [str(path.parent / other.name) for other in path.parent.iterdir()] if (
-                    text and path.parent.is_dir()) else []
-                errors.append(f"{key}={text}: there is no such file, folder or match. {remedy}"
-                              f"{did_you_mean(str(path), beside)}")
+        if not found and not closed:
+            others = path.parent.iterdir() if path.parent.is_dir() else []
+            guess = did_you_mean(str(path), [str(other) for other in others if other != path])
+            errors.append(f"{key}={text}: there is no such file or match, or no image in that folder. {remedy}{guess}")
         paths += found
         unreadable += closed
     if errors:
@@ -165,34 +142,25 @@ def find_images(values: str | Sequence[str], key: str = "images") -> FoundImages
 
 def list_images(root: Path) -> FoundImages:
     """All images below a folder in natural order: nothing hidden, linked folders once, each by the file's ending."""
-    paths, unreadable, seen, endings = [], [], set(), image_endings()
+    paths, closed, seen, endings = [], [], set(), image_endings()
 
-    def order(name: str) -> tuple:
-        return natural_key(name), name
+    def visible(names: list[str]) -> list[str]:
+        return sorted((name for name in names if name[0] != "."), key=lambda name: (natural_key(name), name))
 
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: unreadable.append(
-            (Path(error.filename), why_unreadable(error)))):
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=order)
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=closed.append):
         if (real := os.path.realpath(folder)) in seen:  # a link to a folder above it would never end
             folders.clear()
             continue
         seen.add(real)
-        for name in sorted(names, key=order):
-            path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in endings:
-                continue
-            # No pipes, whose reader would wait for ever; a link to nothing is an image that cannot be read.
-            if path.is_file() or path.is_symlink():
-                paths.append(path)
-    return FoundImages(paths, unreadable)
+        folders[:] = visible(folders)
+        files = [Path(folder, name) for name in visible(names) if Path(name).suffix.lower() in endings]
+        # No pipes, whose reader would wait for ever; a link to nothing is an image that cannot be read.
+        paths += [path for path in files if path.is_file() or path.is_symlink()]
+    return FoundImages(paths, [(Path(error.filename), why_unreadable(error)) for error in closed])
 
 
-def track(items: Iterable[Item], total: int, text: str, show: bool = True) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int, text: str, show: bool = True) -> Iterable[Item]:
     """Pass `items` through, with a progress bar on standard error if that is a terminal."""
-    console = Console(file=sys.stderr)
-    if not (show and console.is_terminal):
-        yield from items
-        return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as bar:
-        yield from bar.track(items, total=total, description=text)
+    console = Console(stderr=True)
+    show = show and console.is_terminal
+    return rich.progress.track(items, text, total, console=console) if show else items

@@ -1,39 +1,46 @@
-"""The images of a run: which to train, validate and test on, out of CSV tables, class folders or procedural leaves."""
+"""The images of a run: which to train, validate and test on, out of CSV tables, class folders or procedural leaves.
+
+A CSV data set is `train.csv`, `val.csv`, `train_val.csv` and `test.csv` with the header `class_id,dir`: `class_id`
+counts from 0, `dir` is the path of an image below the image folder. `classid_classname.csv` may name the classes.
+"""
 
 import hashlib
 import posixpath
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from itertools import combinations
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ufgir.data import leaves
 from ufgir.data.images import list_images
-from ufgir.data.tables import (
-    COLUMNS,
-    SPLITS,
-    Tables,
-    count_classes,
-    first_ten,
-    read_class_names,
-    read_table,
-    table_errors,
-    write_tables,
-)
-from ufgir.errors import UfgirWarning, UserError, did_you_mean
-from ufgir.utils import expand_path, natural_key
+from ufgir.errors import UfgirWarning, UserError
+from ufgir.utils import atomic_write, expand_path, natural_key
 
-FORMATS = ("csv", "folder", "leaves")
+if TYPE_CHECKING:
+    from ufgir.data.leaves import LeavesSpec
+
+SPLITS = ("train", "val", "train_val", "test")
+COLUMNS = ("class_id", "dir")
+CLASS_NAMES = "classid_classname.csv"
 PROTOCOLS = {  # protocol -> role -> table
     "test": {"train": "train_val", "test": "test"},
     "val": {"train": "train", "val": "val"},
     "holdout": {"train": "train", "val": "val", "test": "test"},
     "cv": {},
 }
-RELEASE = "the Ultra-FGVC release (Yu et al., ICCV 2021; https://github.com/XiaohanYu-GU/Ultra-FGVC)"
+FORMATS = {  # format -> what its root is
+    "csv": "a folder with train_val.csv and test.csv (other protocols: train.csv, val.csv) under the header "
+           "class_id,dir and with the images below DIR/images; dataset=folder takes plain class folders instead.",
+    "folder": "a folder that holds one folder of images for each class.",
+    "leaves": "where the leaves are to be rendered.",
+}
+
+Tables = dict[str, pd.DataFrame]
+"""Split name -> table with the columns `class_id` (integer) and `dir` (text)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,7 @@ class Splits:
     train: pd.DataFrame
     val: pd.DataFrame | None = None
     test: pd.DataFrame | None = None
-    leaves: "leaves.LeavesSpec | None" = field(default=None, repr=False)
+    leaves: "LeavesSpec | None" = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -86,13 +93,16 @@ class Splits:
         Raises:
             UserError: their folder cannot be written.
         """
-        if self.leaves is not None:
-            root = self.image_root.parents[1]
-            try:
-                leaves.render(self.leaves, root, progress)
-            except OSError as error:
-                raise UserError(f"dataset.root={root}: the leaves could not be written there ({error}). "
-                                "Give a folder that can be written.") from error
+        if self.leaves is None:
+            return
+        from ufgir.data.leaves import render  # imported late: it writes tables with this module
+
+        root = self.image_root.parents[1]
+        try:
+            render(self.leaves, root, progress)
+        except OSError as error:
+            raise UserError(f"dataset.root={root}: the leaves could not be written there ({error}). "
+                            "Give a folder that can be written.") from error
 
 
 def load_splits(
@@ -119,63 +129,190 @@ def load_splits(
         UserError: with all errors of the data set.
     """
     name = name or format
-    errors = list(_argument_errors(format, protocol, fold, folds, val_fraction, test_fraction, train_images, render))
-    how_to_get = _how_to_get(name, format, images, expected)
-    folder = Path()
-    if root is None:
-        errors.append(f"dataset.root is missing. {how_to_get}")
-    else:
-        folder = expand_path("dataset.root", root)
-        if folder.exists() and not folder.is_dir():
-            errors.append(f"dataset.root={root} is not a folder. {how_to_get}")
-        elif not folder.exists() and format != "leaves":
-            errors.append(f"dataset.root={root} does not exist. {how_to_get}")
-    if errors:
-        raise UserError(*errors)
-    spec, tables = None, {}
+    checks = [
+        ("dataset.format", format, format in FORMATS, ", ".join(FORMATS)),
+        ("protocol", protocol, protocol in PROTOCOLS, ", ".join(PROTOCOLS)),
+        ("fold", fold, protocol != "cv" or (folds > 1 and 0 <= fold < folds), f"0 to folds-1 (folds={folds}, above 1)"),
+        ("dataset.val_fraction", val_fraction, 0 < val_fraction < 1, "a share above 0 and below 1"),
+        ("dataset.test_fraction", test_fraction, 0 < test_fraction < 1 - val_fraction,
+         f"above 0, and together with dataset.val_fraction={val_fraction} below 1"),
+        ("dataset.train_images", train_images, train_images is None or train_images > 0, "at least 1, or null for all"),
+    ]
+    errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
+    remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
+    if expected:  # only the named sets have published counts
+        remedy = (f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
+                  f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
+                  "or DIR as data_root or in the variable UFGIR_DATA.")
+    spec = None
     if format == "leaves":
-        spec = leaves.LeavesSpec(**(render or {}))
-        tables, class_names = leaves.tables(spec), leaves.class_names(spec)
-        image_root = leaves.folder(spec, folder) / "images"
-    else:
-        image_root = folder / expand_path("dataset.images", images)
-        if not image_root.is_dir():
-            errors.append(f"dataset.images={images}: there is no image folder {image_root}.")
-    where = f"dataset.root={root}"
-    if format == "folder" and not errors:
-        tables, class_names = split_folder(image_root, val_fraction, test_fraction, seed)
-    if format == "csv":
-        present = [split for split in SPLITS if (folder / f"{split}.csv").exists()]
-        for split in present:
-            try:
-                tables[split] = read_table(folder / f"{split}.csv")
-            except UserError as error:
-                errors += error.messages
-        errors += _missing_tables(present, where, protocol, how_to_get)
-        roles = PROTOCOLS[protocol]
-        errors += [f"{where}: {error}" for error in table_errors(tables, roles.get("train"), list(roles.values())[1:])]
-        errors += _count_errors(tables, where, name, expected)
-    if protocol == "cv" and not errors:
+        from ufgir.data import leaves  # imported late: it writes tables with this module
+
         try:
-            train, test = cross_validation(tables, fold, folds, seed)
+            spec = leaves.LeavesSpec(**render or {})
         except UserError as error:
             errors += error.messages
+        except TypeError as error:
+            errors.append(f"dataset.render={render}: {error}.")
+    if root is None:
+        errors.append(f"dataset.root is missing. {remedy}")
+    elif not (folder := expand_path("dataset.root", root)).is_dir() and (folder.exists() or format != "leaves"):
+        errors.append(f"dataset.root={root} {'is not a folder' if folder.exists() else 'does not exist'}. {remedy}")
+    elif format != "leaves" and not (image_root := folder / expand_path("dataset.images", images)).is_dir():
+        errors.append(f"dataset.images={images}: there is no image folder {image_root}.")
     if errors:
         raise UserError(*errors)
-    if format == "csv":
-        class_names = read_class_names(folder, tables)
-    chosen = {role: tables[split] for role, split in PROTOCOLS[protocol].items()}
+    if spec is not None:
+        image_root = leaves.folder(spec, folder) / "images"
+        tables, class_names = leaves.tables(spec), leaves.class_names(spec)
+    elif format == "folder":
+        tables, class_names = split_folder(image_root, val_fraction, test_fraction, seed)
+    else:
+        tables, class_names = _read_folder(folder, name, protocol, expected or {}, remedy)
     if protocol == "cv":
-        chosen = {"train": train, "test": test}
+        chosen = dict(zip(("train", "test"), cross_validation(tables, fold, folds, seed), strict=True))
+    else:
+        chosen = {role: tables[split] for role, split in PROTOCOLS[protocol].items()}
     if train_images is not None and train_images < (rows := len(chosen["train"])):
         chosen["train"] = chosen["train"].iloc[[number * rows // train_images for number in range(train_images)]]
     return Splits(name, tables, image_root, class_names, leaves=spec, **chosen)
 
 
+def _read_folder(
+    folder: Path, name: str, protocol: str, expected: Mapping[str, int], remedy: str
+) -> tuple[Tables, list[str]]:
+    """All tables of a CSV data set, checked for a protocol and against the published counts, and the class names."""
+    tables, errors = {}, []
+    present = [split for split in SPLITS if (folder / f"{split}.csv").exists()]
+    for split in present:
+        try:
+            tables[split] = read_table(folder / f"{split}.csv")
+        except UserError as error:
+            errors += error.messages
+    train, *tested = PROTOCOLS[protocol].values() or [None]
+    wanted = [train, *tested] if train else [] if present else SPLITS
+    if missing := [split for split in wanted if split not in present]:
+        if missing == ["train_val"] and {"train", "val"} <= set(present):
+            remedy = "Concatenate train.csv and val.csv into it, or use protocol=holdout."
+        files = " and no ".join(f"{split}.csv" for split in missing)
+        errors.append(f"dataset.root={folder} has no {files} for protocol={protocol}. {remedy}")
+    if tables:
+        errors += [f"dataset.root={folder}: {error}" for error in table_errors(tables, train, tested)]
+        counts = {"classes": count_classes(tables), **{split: len(table) for split, table in tables.items()}}
+        wrong = [f"{key}={counts[key]} instead of {count}" for key, count in expected.items()
+                 if counts.get(key, count) != count]
+        if wrong:
+            errors.append(f"dataset.root={folder} is not {name} as published: {', '.join(wrong)}. "
+                          f"For a part of it use dataset=csv dataset.root={folder}.")
+    if errors:
+        raise UserError(*errors)
+    return tables, read_class_names(folder, tables)
+
+
 def write_splits(splits: Splits, folder: Path) -> None:
     """Write the tables and the class names into a folder, which is made if it does not exist."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_tables(splits.tables, folder, splits.class_names)
+
+
+def write_tables(tables: Tables, folder: Path, class_names: Sequence[str] | None = None) -> None:
+    """Write each table as `<split>.csv`, and the class names as `classid_classname.csv`, into a folder."""
+    files = {f"{split}.csv": table[list(COLUMNS)] for split, table in tables.items()}
+    if class_names is not None:
+        files[CLASS_NAMES] = pd.DataFrame({"class_id": range(len(class_names)), "class_name": class_names})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in files.items():
+        with atomic_write(folder / name) as stream:
+            table.to_csv(stream, index=False, lineterminator="\n")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one split table; columns other than `class_id` and `dir` are ignored.
+
+    Raises:
+        UserError: the file is not a table of images.
+    """
+    table = _read_csv(path, COLUMNS)
+    if table.empty:
+        raise UserError(f"{path} is empty: it has no row below its header.")
+    errors = []
+    for column, is_valid, meaning in (
+        ("class_id", table["class_id"].str.fullmatch(r"-?[0-9]{1,9}"), "an integer"),
+        ("dir", table["dir"] != "", "the path of an image"),
+    ):
+        if not is_valid.all():
+            lines = [f"line {line} ({value!r})" for line, value in table[column][~is_valid].items()]
+            errors.append(f"{path}: {column} must be {meaning}, but is not in {first_ten(lines)}.")
+    if errors:
+        raise UserError(*errors)
+    return table.astype({"class_id": int}).reset_index(drop=True)
+
+
+def count_classes(tables: Tables) -> int:
+    """One more than the largest class id of all tables."""
+    return 1 + max(int(table["class_id"].max()) for table in tables.values())
+
+
+def read_class_names(folder: Path, tables: Tables) -> list[str]:
+    """The class names in the order of the class ids.
+
+    They come from `classid_classname.csv` (header `class_id,class_name`) where it exists; else from the first folder
+    of `dir` where each class has one of its own; else they are `class_0`, `class_1`, ...
+
+    Raises:
+        UserError: the file cannot be read or lacks a class.
+    """
+    count, path = count_classes(tables), folder / CLASS_NAMES
+    if path.exists():
+        rows = _read_csv(path, ("class_id", "class_name"))
+        names = {int(number): name for number, name in rows.itertuples(index=False) if number.isdecimal()}
+        if missing := [number for number in range(count) if not names.get(number)]:
+            raise UserError(f"{path} has no name for class {first_ten(missing)}.")
+        return [names[number] for number in range(count)]
+    rows = pd.concat(tables.values())
+    rows["dir"] = rows["dir"].map(lambda path: parts[0] if len(parts := PurePosixPath(path).parts) > 1 else "")
+    rows = rows[list(COLUMNS)].drop_duplicates().sort_values("class_id")
+    if rows["class_id"].is_unique and rows["dir"].is_unique and "" not in set(rows["dir"]):
+        return rows["dir"].tolist()
+    return [f"class_{number}" for number in range(count)]
+
+
+def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the contents of tables, a sentence for each mistake.
+
+    `train` is the table to train on, None where all are pooled (`protocol=cv`); `tested` are those to validate or test
+    on.
+    """
+    rows = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
+    if outside := [f"{row.dir} in {row.split}.csv" for row in rows.itertuples()
+                   if row.dir.startswith("/") or ".." in PurePosixPath(row.dir).parts]:
+        yield f"dir must stay below the image folder, got {first_ten(outside)}."
+    rows["dir"] = rows["dir"].map(posixpath.normpath)
+    if negative := [f"{row.class_id} in {row.split}.csv ({row.dir})" for row in rows.itertuples() if row.class_id < 0]:
+        yield f"class_id must not be negative, got {first_ten(negative)}."
+    elif missing := sorted(set(range(count_classes(tables))) - set(rows["class_id"])):
+        remedy = "The ids seem to start at 1: subtract 1." if missing == [0] else "Number the classes 0, 1, 2, ..."
+        yield (f"the class ids go up to {rows['class_id'].max()}, but there is no image of class {first_ten(missing)}. "
+               f"{remedy}")
+    classes = rows.groupby("dir", sort=False)["class_id"].unique()
+    if len(twice := classes[classes.map(len) > 1]):
+        found = [f"{path} (classes {', '.join(map(str, several))})" for path, several in twice.items()]
+        yield f"an image must have one class, but {first_ten(found)}."
+    if train is None:
+        return
+    for one, other in combinations(tables, 2):
+        if "train_val" in (one, other) and "test" not in (one, other):
+            continue  # only train_val repeats the rows of train and val
+        images = [set(rows["dir"][rows["split"] == split]) for split in (one, other)]
+        if common := sorted(images[0] & images[1]):
+            yield (f"{len(common)} images are in both {one}.csv and {other}.csv, so the result would be measured on "
+                   f"training images: {first_ten(common)}. Remove them from one table.")
+    if train in tables:
+        trained = set(tables[train]["class_id"])
+        if len(trained) == 1:
+            yield f"{train}.csv has images of one class only; a classifier needs at least two."
+        for split in (split for split in tested if split in tables):
+            if unseen := sorted(number for number in set(tables[split]["class_id"]) - trained if number >= 0):
+                yield f"{split}.csv has classes of which {train}.csv has no image: {first_ten(unseen)}."
 
 
 def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -184,24 +321,21 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
     Each image is in one fold. The folds of a class differ by one image at most, and so do whole folds.
 
     Raises:
-        UserError: a class has one image only, so that no image of it would be left to train on.
+        UserError: there are fewer images than folds, or a class has one only, so that none would be left to train on.
     """
     rows = pd.concat([tables[split] for split in SPLITS if split in tables], ignore_index=True)
     rows = rows[~rows["dir"].map(posixpath.normpath).duplicated()].reset_index(drop=True)
     sizes = rows["class_id"].value_counts().sort_index()
-    errors = []
-    if len(single := sizes.index[sizes < 2].tolist()):
-        errors.append(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
-                      "Add images or remove these classes: no number of folds can train on them.")
+    if single := sizes.index[sizes < 2].tolist():
+        raise UserError(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
+                        "Add images or remove these classes: no number of folds can train on them.")
     if folds > len(rows):
-        errors.append(f"folds={folds} is more than the {len(rows)} images; the largest possible value is {len(rows)}.")
-    if errors:
-        raise UserError(*errors)
-    if len(few := sizes.index[sizes < folds].tolist()):
+        raise UserError(f"folds={folds} is more than the {len(rows)} images. Give at most {len(rows)}.")
+    if few := sizes.index[sizes < folds].tolist():
         warnings.warn(f"folds={folds}: class {first_ten(few)} has fewer images than folds, so some folds test no image "
                       f"of it. With folds={sizes.min()} each fold tests every class.", UfgirWarning, stacklevel=2)
-    order = rows["dir"].map(lambda path: _draw(seed, posixpath.normpath(path)))
-    order = pd.DataFrame({"class_id": rows["class_id"], "draw": order}).sort_values(["class_id", "draw"]).index
+    draws = rows["dir"].map(lambda path: _draw(seed, posixpath.normpath(path)))
+    order = rows.assign(draw=draws).sort_values(["class_id", "draw"]).index
     # Dealt out like cards, class after class: the next class goes on where the last one ended.
     tested = rows.index.isin(order[fold::folds])
     return rows[~tested].reset_index(drop=True), rows[tested].reset_index(drop=True)
@@ -210,41 +344,42 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
 def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: int) -> tuple[Tables, list[str]]:
     """Split the images below each class folder into train, val and test, at least one each.
 
-    The same file names and seed give the same split on every machine.
-
-    Args:
-        images: folder of the class folders; hidden files and files of other types are ignored.
-        val_fraction, test_fraction: shares of each class's images, in (0, 1).
-
-    Returns:
-        the four tables and the class names, which are the folder names in natural order.
+    The same file names and seed give the same split on every machine. Returns the four tables and the class names,
+    which are the folder names in natural order.
 
     Raises:
-        UserError: with all errors of the folder.
+        UserError: there are too few folders, or too few images in one.
     """
-    folders = [path for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    folders.sort(key=lambda path: (natural_key(path.name), path.name))
-    classes = {folder.name: list_images(folder)[0] for folder in folders}
+    names = [path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    names.sort(key=lambda name: (natural_key(name), name))
+    rows: dict[str, list] = {split: [] for split in SPLITS}
+    small = []
+    for class_id, name in enumerate(names):
+        paths = [file.relative_to(images).as_posix() for file in list_images(images / name).paths]
+        if len(paths) < 3:
+            small.append(f"{name} ({len(paths)})")
+        drawn = sorted(paths, key=lambda path: _draw(seed, path))
+        test = min(max(1, round(test_fraction * len(paths))), len(paths) - 2)
+        val = min(max(1, round(val_fraction * len(paths))), len(paths) - 1 - test)
+        parts = {"train": drawn[test + val :], "val": drawn[test : test + val], "test": drawn[:test]}
+        for split, part in (*parts.items(), ("train_val", parts["train"]), ("train_val", parts["val"])):
+            rows[split] += [(class_id, path) for path in paths if path in set(part)]
     errors = []
-    if len(classes) < 2:
+    if len(names) < 2:
         errors.append(f"{images} must hold one folder of images for each class, at least two; "
-                      f"it holds {first_ten(list(classes)) or 'none'}.")
-    if small := [f"{name} ({len(files)})" for name, files in classes.items() if len(files) < 3]:
+                      f"it holds {first_ten(names) or 'none'}.")
+    if small:
         errors.append(f"{images}: each class needs at least 3 images, one each to train, validate and test; "
                       f"too few in {first_ten(small)}.")
     if errors:
         raise UserError(*errors)
-    rows: dict[str, list] = {split: [] for split in SPLITS}
-    for class_id, files in enumerate(classes.values()):
-        paths = [file.relative_to(images).as_posix() for file in files]
-        drawn = sorted(paths, key=lambda path: _draw(seed, path))
-        test = min(max(1, round(test_fraction * len(paths))), len(paths) - 2)
-        val = min(max(1, round(val_fraction * len(paths))), len(paths) - 1 - test)
-        parts = {"test": set(drawn[:test]), "val": set(drawn[test : test + val]), "train": set(drawn[test + val :])}
-        for split in ("train", "val", "test"):
-            rows[split] += [(class_id, path) for path in paths if path in parts[split]]
-        rows["train_val"] += rows["train"][-len(parts["train"]) :] + rows["val"][-val:]
-    return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}, list(classes)
+    return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}, names
+
+
+def first_ten(items: Sequence[object]) -> str:
+    """`a, b and 3 more`: the items, at most ten of them."""
+    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(map(str, items[:10])) + more
 
 
 def _draw(seed: int, path: str) -> bytes:
@@ -252,66 +387,18 @@ def _draw(seed: int, path: str) -> bytes:
     return hashlib.sha256(f"{seed}/{path}".encode()).digest()
 
 
-def _argument_errors(
-    format: str, protocol: str, fold: int, folds: int, val_fraction: float, test_fraction: float,
-    train_images: int | None, render: Mapping[str, int] | None,
-) -> Iterator[str]:
-    for key, value, choices in (("dataset.format", format, FORMATS), ("protocol", protocol, PROTOCOLS)):
-        if value not in choices:
-            yield f"{key}={value} is not one of {', '.join(choices)}.{did_you_mean(value, choices)}"
-    if protocol == "cv":
-        if folds < 2:
-            yield f"folds={folds} must be at least 2."
-        elif not 0 <= fold < folds:
-            yield f"fold={fold} must be between 0 and {folds - 1} with folds={folds}."
-    if format == "folder":
-        fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
-        outside = [f"dataset.{key}={value} must be between 0 and 1." for key, value in fractions.items()
-                   if not 0 < value < 1]
-        yield from outside
-        if not outside and val_fraction + test_fraction >= 1:
-            yield (f"dataset.val_fraction={val_fraction} and dataset.test_fraction={test_fraction} leave nothing to "
-                   "train on. Their sum must be below 1.")
-    if train_images is not None and train_images < 1:
-        yield f"dataset.train_images={train_images} must be at least 1, or null for all."
-    known = {each.name: {"classes": 2, "size": 32, "seed": 0}.get(each.name, 1) for each in fields(leaves.LeavesSpec)}
-    for key, value in (render or {}).items():
-        if key not in known:
-            yield f"dataset.render.{key} is not one of {', '.join(known)}.{did_you_mean(key, known)}"
-        elif value < known[key]:
-            yield f"dataset.render.{key}={value} must be at least {known[key]}."
-
-
-def _missing_tables(present: list[str], where: str, protocol: str, how_to_get: str) -> Iterator[str]:
-    missing = [split for split in PROTOCOLS[protocol].values() if split not in present]
-    if protocol == "cv" and not present:
-        yield f"{where} has none of {', '.join(f'{split}.csv' for split in SPLITS)}. {how_to_get}"
-    elif missing:
-        remedy = how_to_get
-        if missing == ["train_val"] and {"train", "val"} <= set(present):
-            remedy = "Concatenate train.csv and val.csv into it, or use protocol=holdout."
-        yield f"{where} has no {' and no '.join(f'{split}.csv' for split in missing)} for protocol={protocol}. {remedy}"
-
-
-def _count_errors(tables: Tables, where: str, name: str, expected: Mapping[str, int] | None) -> Iterator[str]:
-    """Differences from the published counts of a named data set."""
-    if not expected or not tables:
-        return
-    found = {"classes": count_classes(tables), **{split: len(table) for split, table in tables.items()}}
-    wrong = [f"{found[what]} {'classes' if what == 'classes' else f'images in {what}.csv'} instead of {count}"
-             for what, count in expected.items() if what in found and found[what] != count]
-    if wrong:
-        yield f"{where} is not {name} as published: {', '.join(wrong)}. For a part of it use dataset=csv {where}."
-
-
-def _how_to_get(name: str, format: str, images: str, expected: Mapping[str, int] | None) -> str:
-    if expected:  # only the named sets have published counts
-        return (f"{name} belongs to {RELEASE}. Unpack it, run `python -m ufgir.prepare raw=DIR out=DIR`, "
-                f"and give dataset.root=DIR/{name}, or DIR as data_root or in the variable UFGIR_DATA.")
-    if format == "folder":
-        return "Give dataset.root=DIR, a folder that holds one folder of images for each class."
-    if format == "leaves":
-        return "Give dataset.root=DIR, where the leaves are to be rendered."
-    return ("Give dataset.root=DIR, a folder with train_val.csv and test.csv (other protocols: train.csv, val.csv) "
-            f"under the header class_id,dir and with the images below DIR/{images}; "
-            "dataset=folder takes plain class folders instead.")
+def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The given columns as text without blank rows; the index is the line number of the file."""
+    try:
+        table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False, index_col=False,
+                            encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # also pandas' parser errors and a wrong encoding
+        raise UserError(f"{path} cannot be read as a CSV file: {error}. "
+                        f"Expected the header {','.join(columns)}.") from None
+    if missing := [column for column in columns if column not in table.columns]:
+        raise UserError(f"{path} has no column {' and no column '.join(missing)}: its first line is "
+                        f"{','.join(map(str, table.columns))!r}, expected the header {','.join(columns)}.")
+    table.index += 2
+    table = table[list(columns)].fillna("")
+    table[columns[0]] = table[columns[0]].str.strip()
+    return table[(table != "").any(axis=1)]

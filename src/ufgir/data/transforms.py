@@ -56,17 +56,16 @@ def mix_batches(num_classes: int, mixup_alpha: float | None = 0.2, cutmix_alpha:
     return v2.RandomChoice(chosen)
 
 
+@cache
+def imagenet_statistics(device: torch.device) -> Tensor:
+    """ImageNet's mean and standard deviation (2, 3, 1, 1), kept on each device."""
+    return torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device).view(2, 3, 1, 1)
+
+
 def normalize(images: Tensor) -> Tensor:
     """uint8 (..., 3, S, S) to float32 with ImageNet's mean and standard deviation, on the same device."""
-    mean, std = _statistics(images.device)
+    mean, std = imagenet_statistics(images.device)
     return images.to(torch.float32).div_(255).sub_(mean).div_(std)
-
-
-@cache
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """ImageNet's mean and standard deviation (3, 1, 1)."""
-    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device).view(2, 3, 1, 1)
-    return mean, std
 
 
 @dataclass(frozen=True)
@@ -88,15 +87,8 @@ class EvalTransform:
 def decode_for_test(
     paths: Iterable[Path], resize: int, crop: int, ahead: int = 32
 ) -> Iterator[tuple[Path, Tensor | str]]:
-    """Images as the test pass cuts them, decoded by threads and in order.
+    """Each path with its pixels as the test pass cuts them, uint8 (3, S, S), or with a text: why it cannot be read.
 
-    Args:
-        paths: image files.
-        resize: side of the square that an image is resized to, pixels.
-        crop: side S of the square cut out of its center, pixels.
-        ahead: images that may wait decoded, which bounds the memory.
-
-    Yields:
-        each path with its pixels, uint8 (3, S, S), or with a text: why the image cannot be read.
+    `resize` and `crop` are those of `EvalTransform`; at most `ahead` decoded images wait in memory.
     """
-    yield from decode(paths, lambda path: center_crop(resized_pixels(path, resize), crop), ahead)
+    return decode(paths, lambda path: center_crop(resized_pixels(path, resize), crop), ahead)

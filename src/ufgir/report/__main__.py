@@ -35,21 +35,20 @@ def main(argv: list[str]) -> int:
     from ufgir.errors import UserError, did_you_mean
     from ufgir.report.collect import read_csv, read_folders
     from ufgir.report.page import check_out, make_report
-    from ufgir.report.paper import PUBLISHED
+    from ufgir.report.paper import published
     from ufgir.utils import expand_path
 
     runs, out = expand_path("runs", options.runs), expand_path("out", options.out)
-    source = runs.name or str(runs)
-    if options.runs == "published" and not runs.exists():
-        runs, source = PUBLISHED, "the authors' published runs"
-    if not runs.exists():
+    is_published = options.runs == "published" and not runs.exists()
+    if not is_published and not runs.exists():
         near = [path.name for path in runs.parent.iterdir()] if runs.parent.is_dir() else []
         raise UserError(f"runs={options.runs}: no such file or folder.{did_you_mean(runs.name, near)}")
     check_out(out, runs)
-    sweeps = [name for name in options.sweep.split(",") if name]
-    collected = read_folders(runs) if runs.is_dir() else read_csv(runs)
+    collected = published() if is_published else read_folders(runs) if runs.is_dir() else read_csv(runs)
     for line in collected.skipped:
         print(f"skipped: {line}", file=sys.stderr)
+    source = "the authors' published runs" if is_published else runs.name or str(runs)
+    sweeps = [name for name in options.sweep.split(",") if name]
     page = make_report(collected, out, source=source, compare=options.compare is not None, sweeps=sweeps)
     print(f"report: {page}", flush=True)
     return SKIPPED if collected.skipped else DONE

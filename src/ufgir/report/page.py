@@ -1,9 +1,9 @@
 """The report as a folder: which sections it has, its files, and one page that needs no other file."""
 
-import os
-import shutil
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jinja2
 import pandas as pd
@@ -16,7 +16,7 @@ from ufgir.report.collect import PROTOCOLS, Collected, ordered
 from ufgir.report.figures import Plot
 from ufgir.report.paper import SOURCE, paper_cells, with_gmacs
 from ufgir.report.plan import find_plans, missing_runs
-from ufgir.report.tables import METRICS, Table
+from ufgir.report.tables import METRICS, Table, counted
 
 GENERATOR = '<meta name="generator" content="ufgir.report">'
 PROTOCOL_TITLES = {
@@ -32,15 +32,28 @@ class Section:
     """A part of the page: tables and figures, those with a backbone shown by choice."""
 
     title: str
-    parts: list[Table | Plot]
+    parts: list[Table | Plot | None]
     folded: bool = False
     folder: str = ""  # of the tables' files
     lines: list[str] = field(default_factory=list)
     level: int = 2
+    prefix: str = ""  # of the files' names
 
     @property
     def anchor(self) -> str:
-        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+        return re.sub(r"[^a-z0-9]", "-", self.title.lower())
+
+    def write(self, folder: Path) -> None:
+        """The files: what the page begins with in `folder` and `folder/figures`, other choices' tables in `tables`."""
+        seen = set()
+        for part in self.parts:
+            name, is_choice = self.prefix + part.name, (type(part), part.name) in seen
+            seen.add((type(part), part.name))
+            if isinstance(part, Plot) and not is_choice:
+                part.write(folder / "figures", name)
+            elif isinstance(part, Table):
+                place = folder / ("tables" if is_choice else self.folder)
+                part.write(place, f"{name}_{part.backbone}" if is_choice else name)
 
 
 def check_out(out: Path, runs: Path) -> None:
@@ -52,13 +65,11 @@ def check_out(out: Path, runs: Path) -> None:
     if runs.is_dir() and runs.resolve().is_relative_to(out.resolve()):
         raise UserError(f"out={out}: holds the runs themselves. Name another folder.")
     if Path.cwd().is_relative_to(out.resolve()):
-        raise UserError(
-            f"out={out}: the current folder is inside, and a report replaces its folder. Try {out / 'report'}."
-        )
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        page = out / "index.html"
-        if not (page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:1000]):
-            raise UserError(f"out={out}: exists and is no earlier report. Remove it or name another folder.")
+        raise UserError(f"out={out}: the current folder is inside, and would be replaced. Try {out / 'report'}.")
+    page, is_empty = out / "index.html", out.is_dir() and not any(out.iterdir())
+    is_report = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")[:1000]
+    if out.exists() and not is_empty and not is_report:
+        raise UserError(f"out={out}: exists and is no earlier report. Remove it or name another folder.")
 
 
 def make_report(collected: Collected, out: Path, *, source: str, compare: bool, sweeps: list[str]) -> Path:
@@ -73,19 +84,15 @@ def make_report(collected: Collected, out: Path, *, source: str, compare: bool, 
         the path of the page.
     """
     place = out.resolve()
-    draft, earlier = (place.with_name(f".{place.name}.{os.getpid()}{end}") for end in ("", ".old"))
-    try:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as temporary:
+        draft = Path(temporary) / "report"
         (draft / "tables").mkdir(parents=True)
         (draft / "figures").mkdir()
         _write(collected, draft, source, compare, sweeps)
         if place.exists():
-            place.rename(earlier)
+            place.rename(Path(temporary) / "earlier")
         draft.rename(place)
-    finally:
-        if earlier.exists() and not place.exists():
-            earlier.rename(place)
-        for folder in (draft, earlier):
-            shutil.rmtree(folder, ignore_errors=True)
     return out / "index.html"
 
 
@@ -93,151 +100,84 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
     runs, uncounted = with_gmacs(collected.runs)
     texts = [collected.variants.get(letter, "") for letter in runs["variant"]]
     runs.assign(variant=texts).to_csv(folder / "runs.csv", index=False)
-    if len(collected.gradients):
-        collected.gradients.to_csv(folder / "gradients.csv", index=False)
-    whole, lacking, sections = runs[~runs["limited"]], {}, []
+    whole, lacking, sections = runs[~runs["limited"]], [], []
     protocols = ordered(whole["protocol"], PROTOCOLS)
     for protocol in protocols:
-        rows, lacking[protocol] = scored(runs, protocol)
+        rows, without = scored(runs, protocol)
+        lacking.append(without.assign(protocol=protocol))
         if rows.empty:
             continue
-        cells = cells_of(rows)
-        parts = _sections(rows, cells, collected, protocol)
-        if compare and protocol == "test" and (beside := tables.beside_paper(cells, paper_cells(), SOURCE)):
-            place = next(number for number, part in enumerate(parts) if part.folded)
-            parts.insert(place, Section("Beside the paper", [beside]))
+        parts = _sections(rows, collected, protocol, compare and protocol == "test")
         if len(protocols) > 1:
             sections.append(Section(PROTOCOL_TITLES[protocol], []))
             for part in parts:
-                part.level, part.title = 3, part.title if protocol == protocols[0] else f"{part.title} ({protocol})"
-        for part in parts if protocol != protocols[0] else ():
-            for item in part.parts:
-                item.name = f"{protocol}_{item.name}"
+                part.level = 3
+        if protocol != protocols[0]:
+            for part in parts:
+                part.title, part.prefix = f"{part.title} ({protocol})", f"{protocol}_"
         sections += parts
     plans = find_plans(sweeps, whole)
-    missing = missing_runs(whole, plans, collected.unfinished, lacking)
-    ends = {"Missing": tables.missing_table(missing), "Variants": tables.variant_table(collected.variants),
-            "Limited and debug runs": tables.limited_table(runs)}  # fmt: skip
+    missing = missing_runs(whole, plans, collected.unfinished, pd.concat(lacking) if lacking else whole.iloc[:0])
+    ends = {
+        "Missing": tables.missing_table(missing),
+        "Variants": tables.variant_table(collected.variants),
+        "Limited and debug runs": tables.limited_table(runs),
+    }
     sections += [Section(title, [table]) for title, table in ends.items() if table]
     if unused := [*collected.skipped, *uncounted]:
         sections.append(Section("Not used", [], lines=unused))
     for section in sections:
-        _write_parts(section, folder)
-    lead = _lead(collected, runs, source, plans, missing)
-    if compare and not any(section.title == "Beside the paper" for section in sections):
-        lead.append(
-            "None of these runs is of a data set of the paper and of protocol test, so there is nothing to compare."
-        )
+        section.write(folder)
     choices = ordered([part.backbone for section in sections for part in section.parts if part.backbone])
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ufgir.report", "."), autoescape=True, trim_blocks=True
-    )
+    loader = jinja2.PackageLoader("ufgir.report", ".")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
     environment.filters["markdown"] = _html
+    axes = {"dataset": "data set", "backbone": "backbone", "reducer": "reducer", "keep_rate": "keep rate"}
+    counts = [counted(whole[name].nunique(), title) for name, title in {**axes, "image_size": "image size"}.items()]
+    kinds = [f"{(whole['protocol'] == name).sum():,} of protocol {name}" for name in protocols]
     page = environment.get_template("page.html").render(
-        title=f"Report of {source}", lead=lead, sections=sections,
-        choices=choices if len(choices) > 1 else [], generator=Markup(GENERATOR),
+        generator=Markup(GENERATOR), source=source, runs=runs, kinds=kinds, counts=counts, plans=plans,
+        missing=int(missing["absent"].sum()), collected=collected, sections=sections,
+        choices=choices if len(choices) > 1 else [], is_compared=compare, markers=figures.MARKERS,
     )  # fmt: skip
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def _write_parts(section: Section, folder: Path) -> None:
-    """The files of a section: what the page begins with beside it, tables of other choices below `tables`."""
-    seen = set()
-    for part in section.parts:
-        is_choice, name = (type(part), part.name) in seen, part.name
-        seen.add((type(part), name))
-        if isinstance(part, Table):
-            part.name = f"{name}_{part.backbone}" if is_choice else name
-            part.write(folder / ("tables" if is_choice else section.folder))
-            part.name = name
-        elif not is_choice:
-            part.write(folder / "figures")
-
-
-def _sections(runs: pd.DataFrame, cells: pd.DataFrame, collected: Collected, protocol: str) -> list[Section]:
+def _sections(runs: pd.DataFrame, collected: Collected, protocol: str, compare: bool) -> list[Section]:
     """The sections of a protocol in their order; those without content are left out."""
-    metric = METRICS[protocol]
+    metric, cells = METRICS[protocol], cells_of(runs)
     drawn = main_variant(cells, best=protocol == "val")
-    backbones = ordered(cells["backbone"])
-    views = ["", *(backbones if len(backbones) > 1 else [])]
+    backbones, datasets = ordered(cells["backbone"]), ordered(cells["dataset"])
+    views = {"": drawn, **{name: drawn[drawn["backbone"] == name] for name in backbones[len(backbones) == 1 :]}}
     main = tables.table1(cells, metric)
     others = [tables.table1(cells, metric, name) for name in backbones if name != main.backbone]
     differences = tables.differences(runs, metric)
-    by_backbone = {name: drawn[drawn["backbone"] == name] if name else drawn for name in views}
-    best_lr = tables.best_learning_rates(cells, runs, collected.variants) if protocol == "val" else None
+    best_lr = tables.best_learning_rates(runs, collected.variants) if protocol == "val" else None
+    by_dataset = tables.by_axis(cells, "dataset", "backbone", metric) if len(backbones) > 1 else []
+    by_backbone = tables.by_axis(cells, "backbone", "dataset", metric) if len(datasets) > 1 else []
+    beside = tables.beside_paper(cells, paper_cells(), SOURCE) if compare else None
+    costs = [draw(part, metric, name) for draw in (figures.plugins_against_cost, figures.reducers_against_cost)
+             for name, part in views.items()]  # fmt: skip
     sections = [
         Section("Best learning rate", [best_lr]),
         Section("Table I", [main, *others]),
-        Section("Accuracy against cost", [
-            *(figures.plugins_against_cost(part, metric, name) for name, part in by_backbone.items()),
-            *(figures.reducers_against_cost(part, metric, name) for name, part in by_backbone.items()),
-        ]),
+        Section("Accuracy against cost", costs),
         Section("Base against CLCA", [figures.difference_intervals(differences, metric), differences]),
         Section("Ablation of the plug-ins", [figures.ablation(drawn, metric)]),
-        Section("Gradients", [figures.gradients_by_step(runs, collected.gradients)]),
         Section("Accuracy against measured speed", [figures.accuracy_against_speed(drawn, runs, metric)]),
-        Section("By data set", tables.by_axis(cells, "dataset", "backbone", metric), True, "tables"),
-        Section("By backbone", tables.by_axis(cells, "backbone", "dataset", metric), True, "tables"),
+        Section("Beside the paper", [beside]),
+        Section("By data set", by_dataset, folded=True, folder="tables"),
+        Section("By backbone", by_backbone, folded=True, folder="tables"),
         Section("All cells", [tables.all_cells(cells, metric)], folded=True),
-    ]  # fmt: skip
+    ]
     for section in sections:
-        section.parts = [part for part in section.parts if part is not None]
-    needless = {"By data set": len(backbones) == 1, "By backbone": cells["dataset"].nunique() == 1}
-    return [section for section in sections if section.parts and not needless.get(section.title)]
-
-
-def _lead(collected: Collected, runs: pd.DataFrame, source: str, plans: dict, missing: pd.DataFrame) -> list[str]:
-    """What was read, what a cell is, what is missing and where the GMACs come from."""
-    whole = runs[~runs["limited"]]
-    counts = ", ".join(
-        f"{whole[name].nunique()} {title}{'s' * (whole[name].nunique() != 1)}"
-        for name, title in (("dataset", "data set"), ("backbone", "backbone"), ("reducer", "reducer"),
-                            ("keep_rate", "keep rate"), ("image_size", "image size"))
-    )  # fmt: skip
-    kinds = [
-        f"{(whole['protocol'] == name).sum():,} of protocol {name}" for name in ordered(whole["protocol"], PROTOCOLS)
-    ]
-    kinds += [f"{len(runs) - len(whole):,} limited or debug runs"] if len(runs) > len(whole) else []
-    lines = [
-        f"{len(runs):,} finished runs from {source} ({', '.join(kinds)}): {counts}.",
-        "A cell is a data set, backbone, reducer, keep rate, image size and plug-in setting; its mean is over seeds.",
-    ]
-    if plans:
-        planned = ", ".join(f"{name} ({len(plan):,} runs)" for name, plan in plans.items())
-        absent = int(missing["absent"].sum())
-        lines.append(f"Planned: {planned}. " + (f"{absent:,} missing, see the end." if absent else "None is missing."))
-    elif len(missing):
-        lines.append(f"{int(missing['absent'].sum()):,} runs are missing, see the end.")
-    if collected.variants:
-        lines.append(
-            "Letters are variants: settings that no column shows, explained at the end. Figures show of each cell the "
-            "variant with the most runs, then the first letter; those of validation the most accurate one."
-        )
-    if (runs["gmacs_source"] == "recount").any():
-        lines.append(
-            "GMACs are recounted in models built for it, attention included; those of the source are not used. For "
-            "ATS, "
-            "whose cost depends on weights and images, they hold for untrained weights and noise."
-        )
-    if runs["gmacs"].isna().any():
-        lines.append(f"GMACs are missing for {runs['gmacs'].isna().sum():,} runs; the last section says why.")
-    if collected.skipped:
-        lines.append(f"{len(collected.skipped):,} inputs were not used; the last section names them.")
-    return lines
+        section.parts = [part for part in section.parts if part]
+    return [section for section in sections if section.parts]
 
 
 def _html(text: str) -> Markup:
-    """A cell of a table: the mean, its spread and its difference each with a class of their own."""
-    mean, plus, spread = str(escape(text)).partition(" ± ")
-    spread, paren, difference = spread.partition(" (") if plus else ("", "", "")
-    if not plus:
-        mean, paren, difference = (
-            mean.partition(" (") if text.endswith(")") and text[0] in "*0123456789" else (mean, "", "")
-        )
-    mean = f"<b>{mean.strip('*')}</b>" if mean.startswith("**") else mean
-    sign = "up" if difference.startswith("+") else "down"
-    return Markup(
-        mean
-        + (f" <small>± {spread}</small>" if plus else "")
-        + (f" <small class={sign}>{difference[:-1]}</small>" if paren else "")
-    )
+    """A cell of a table: the best mean bold, its spread and its difference each with a class of their own."""
+    text = re.sub(r"^\*\*(\S+)\*\*", r"<b>\1</b>", str(escape(text)))
+    text = re.sub(r"± [\d.]+", r"<small>\g<0></small>", text)
+    text = re.sub(r"\((\+\S+)\)$", r"<small class=up>\1</small>", text)
+    return Markup(re.sub(r"\((-\S+)\)$", r"<small class=down>\1</small>", text))

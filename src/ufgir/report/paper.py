@@ -1,39 +1,45 @@
-"""The authors' published runs, and multiply-accumulates counted in models that are really built.
-
-`published_runs.csv.gz` holds the 4,458 runs of Rios et al. (ICASSP 2025, arXiv 2501.00243), numbers only. Its GMACs are
-not theirs, which are partly missing and partly without attention, but those that a report of their table counted.
-"""
+"""The authors' published runs, and multiply-accumulates counted in models that are really built."""
 
 import warnings
 from functools import cache
-from pathlib import Path
 
 import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 import ufgir
 from ufgir.errors import UfgirWarning, UserError
 from ufgir.report.cells import cells_of, scored
-from ufgir.report.collect import TOME_QUARTER, read_csv
+from ufgir.report.collect import TOME_QUARTER, Collected, read_csv
+from ufgir.sweep.grid import PUBLISHED
 
-PUBLISHED = Path(__file__).parent / "published_runs.csv.gz"
 SOURCE = (
     "Rios et al., Cross-Layer Cache Aggregation for Token Reduction in Ultra-Fine-Grained Image Recognition, ICASSP "
     "2025, arXiv 2501.00243, https://github.com/arkel23/CLCA: seed means of the runs that the authors published. GMACs "
     "are not theirs, but recounted by ufgir, attention included."
 )
 CLASSES = {"cotton80": 80, "soylocal": 200, "soygene": 1110, "soyageing": 198, "soyglobal": 1938}
-PLUGINS = {"base": (False, "linear"), "cla": (False, "cla"), "clc": (True, "linear"), "clca": (True, "cla"),
-           "ifa": (False, "ifa"), "clc-ifa": (True, "ifa")}  # name -> cache, head  # fmt: skip
+PLUGINS = {
+    "base": (False, "linear"), "cla": (False, "cla"), "clc": (True, "linear"), "clca": (True, "cla"),
+    "ifa": (False, "ifa"), "clc-ifa": (True, "ifa"),
+}  # fmt: skip  # name -> cache, head
+UNKNOWN_CLASSES = "No GMACs where the number of classes is unknown: a CSV file has it in a column num_classes."
 KEY = ["backbone", "reducer", "keep_rate", "image_size", "plugins", "num_classes"]
+
+
+@cache
+def published() -> Collected:
+    """The 4,458 runs of the authors, numbers only.
+
+    Their GMACs are partly missing and partly without attention; the table has those that a report of it counted.
+    """
+    return read_csv(PUBLISHED)
 
 
 def paper_cells() -> pd.DataFrame:
     """The cells of the authors' runs, see `cells_of`."""
-    return cells_of(scored(read_csv(PUBLISHED).runs, "test")[0])
+    return cells_of(scored(published().runs, "test")[0])
 
 
 def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -43,35 +49,26 @@ def with_gmacs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         the runs with `num_classes`, `gmacs` and `gmacs_source` (`run`, `recount` or empty), and a sentence for each
         kind of run that cannot be counted.
     """
-    classes = runs["num_classes"].fillna(runs["dataset"].map(CLASSES).astype(float))
-    runs = runs.assign(num_classes=classes)
+    runs = runs.assign(num_classes=runs["num_classes"].fillna(runs["dataset"].map(CLASSES).astype(float)))
     own = runs["gmacs_source"].eq("run") & runs["gmacs"].notna()
-    if own.all():
-        return runs, []
-    keys = pd.Series(list(runs[KEY].itertuples(index=False, name=None)), index=runs.index)
-    shipped = read_csv(PUBLISHED).runs if PUBLISHED.is_file() else runs.iloc[:0]
-    counts: dict[tuple, float] = dict(
-        zip(shipped[KEY].itertuples(index=False, name=None), shipped["gmacs"], strict=True)
-    )
-    errors: dict[str, None] = {}
-    unknown = [key for key in dict.fromkeys(keys[~own]) if key not in counts]
+    keys = runs[KEY].apply(tuple, axis=1)
+    counts = {} if own.all() else published().runs.set_index(KEY)["gmacs"].to_dict()
+    countable = ~own & runs["num_classes"].notna()
+    errors = {} if (own | countable).all() else dict.fromkeys([UNKNOWN_CLASSES])
+    unknown = [key for key in keys[countable].unique() if key not in counts]
     for key in track(unknown, "counting GMACs", console=Console(stderr=True), transient=True, disable=not unknown):
-        counts[key] = float("nan")
-        if pd.isna(key[-1]):
-            errors["No GMACs where the number of classes is unknown: a CSV file has it in a column num_classes."] = None
-            continue
         try:
-            counts[key] = recount_gmacs(*key[:-1], int(key[-1]))
+            counts[key] = recount_gmacs(*key)
         except (UserError, ValueError, RuntimeError) as error:
             errors[f"No GMACs of {' '.join(map(str, key[:-1]))}: {error}"] = None
-    found = pd.Series([counts.get(key, float("nan")) for key in keys], runs.index, dtype=float)
-    gmacs = runs["gmacs"].where(own, found)
+    gmacs = runs["gmacs"].where(own, keys.map(counts).astype(float))
     source = runs["gmacs_source"].where(own, "recount").where(gmacs.notna(), "")
     return runs.assign(gmacs=gmacs, gmacs_source=source), list(errors)
 
 
+@cache
 def recount_gmacs(
-    backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str, num_classes: int
+    backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str, num_classes: float
 ) -> float:
     """GMACs of one image, with random weights, on which the count depends for ATS alone.
 
@@ -82,27 +79,17 @@ def recount_gmacs(
     Raises:
         UserError: there is no such model.
     """
-    macs, per_class = _count(backbone, reducer, keep_rate, image_size, plugins)
-    return (macs + num_classes * per_class) / 1e9
-
-
-@cache
-def _count(backbone: str, reducer: str, keep_rate: str, image_size: int, plugins: str) -> tuple[int, int]:
-    """MACs of a model without its classes, and of each class: a row of the last layer's weights."""
     if plugins not in PLUGINS:
         raise UserError(f"plugins={plugins}: expected {', '.join(PLUGINS)}.")
+    cached, head = PLUGINS[plugins]
     rates, layers = [float(rate) for rate in keep_rate.split()], [3, 6, 9]
     if (reducer, rates) == ("tome", [0.25]):
         rates, layers = [0.5], TOME_QUARTER
-    cached, head = PLUGINS[plugins]
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UfgirWarning)
         torch.manual_seed(0)  # ATS decides by its weights how many tokens it keeps
         model = ufgir.create_model(
-            backbone, num_classes=100, img_size=image_size, reducer=reducer, reduction_layers=layers, cache=cached,
-            head=head, keep_rate=rates[0] if len(rates) == 1 else rates,
+            backbone, num_classes=int(num_classes), img_size=image_size, reducer=reducer, reduction_layers=layers,
+            cache=cached, head=head, keep_rate=rates[0] if len(rates) == 1 else rates,
         )  # fmt: skip
-        macs = ufgir.count_macs(model, image_size)
-    classifier = [part for part in model.head.modules() if isinstance(part, nn.Linear | nn.Conv1d)][-1]
-    per_class = classifier.weight[0].numel()
-    return macs - 100 * per_class, per_class
+        return ufgir.count_macs(model, image_size) / 1e9

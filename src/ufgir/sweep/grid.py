@@ -1,6 +1,7 @@
 """A grid of runs: a union of products, narrowed and extended on the command line."""
 
 import csv
+import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ from ufgir.errors import UserError, did_you_mean
 from ufgir.utils import project_dir
 
 Job = tuple[str, ...]  # the overrides of one run
+PUBLISHED = project_dir("sweeps") / "published_runs.csv.gz"  # the authors' run table, numbers only
 TOME_QUARTER = "[2,3,5,6,8,9]"  # layers at which ToMe with keep rate 0.5 is the paper's 0.25
 CELL = ("dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins")
 GRID_KEYS = {"name", "words", "union", "published_lr"}
@@ -138,13 +140,13 @@ def grid_names() -> list[str]:
 
 
 def load_grid(name: str, folders: Sequence[Path] = ()) -> Grid:
-    """The grid of `sweep/<name>.yaml`, ours or in one of `folders`.
+    """The grid of `sweep/<name>.yaml`, ours or in one of `folders`, or of a YAML file.
 
     Raises:
         UserError: there is no such grid, or its file is not one.
     """
-    for folder in (project_dir("sweeps"), *folders):
-        file = folder / "sweep" / f"{name}.yaml"
+    files = [folder / "sweep" / f"{name}.yaml" for folder in (project_dir("sweeps"), *folders)]
+    for file in (*files, Path(name)):
         if file.is_file():
             return Grid.of(OmegaConf.to_container(OmegaConf.load(file)), name)
     raise UserError(f"sweep={name}: expected one of {', '.join(grid_names())}.{did_you_mean(name, grid_names())}")
@@ -210,8 +212,9 @@ def _published_lr(job: Job) -> Job:
 @cache
 def _published_rates() -> dict[tuple, str]:
     """Learning rates of the cells that the authors did not train with 1e-4."""
-    with (project_dir("sweeps") / "published_lr.csv").open(newline="") as file:
-        return {tuple(_number(row[axis]) for axis in CELL): row["lr"] for row in csv.DictReader(file)}
+    with gzip.open(PUBLISHED, "rt", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["lr"]) != 1e-4]
+    return {tuple(_number(row[axis]) for axis in CELL): row["lr"] for row in rows}
 
 
 def _without_rate_of_none(job: Job) -> Job:

@@ -221,6 +221,8 @@ def _run(
     finish_wandb(failed=False)
     if config.keep != "all":
         folder.checkpoint.unlink(missing_ok=True)
+        if config.protocol == "holdout" and "best_checkpoint" not in config.callbacks:
+            folder.best.unlink(missing_ok=True)  # its weights are those in model.pt
 
 
 def _train(

@@ -1,5 +1,120 @@
 """Procedural leaves: cultivars of one invented vine species, an ultra-fine-grained data set without a download."""
 
-from ufgir.data.leaves.render import LeavesSpec, class_names, folder, render, tables
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-__all__ = ["LeavesSpec", "class_names", "folder", "render", "tables"]
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ufgir.data.images import thread_map, track
+from ufgir.data.leaves.cultivar import Cultivar, cultivar_name
+from ufgir.data.leaves.photo import photograph
+from ufgir.data.splits import COLUMNS, Tables, write_tables
+from ufgir.errors import UserError
+
+_REVISION = 1  # raise it when the pictures change: folders of another revision are left alone
+_SPLITS = ("train", "val", "test")
+_OVERSAMPLE = 1.5
+
+
+@dataclass(frozen=True)
+class LeavesSpec:
+    """Everything that decides the images.
+
+    Args:
+        classes: number of cultivars.
+        train, val, test: images per class and split.
+        size: side of the square images, pixels.
+        seed: another seed gives other cultivars and other photographs.
+
+    Raises:
+        UserError: values that are too small.
+    """
+
+    classes: int = 20
+    train: int = 6
+    val: int = 2
+    test: int = 10
+    size: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"classes": 2, "size": 32, "seed": 0}
+        if errors := [f"dataset.render.{key}={value}: expected at least {least.get(key, 1)}."
+                      for key, value in asdict(self).items() if value < least.get(key, 1)]:
+            raise UserError(*errors)
+
+
+def class_names(spec: LeavesSpec) -> list[str]:
+    """The cultivars' names in the order of their class ids."""
+    return [cultivar_name(spec.seed, class_id) for class_id in range(spec.classes)]
+
+
+def tables(spec: LeavesSpec) -> Tables:
+    """The split tables of a specification, whether or not it is rendered."""
+    rows: dict[str, list] = {split: [] for split in _SPLITS}
+    for path, class_id, split, _ in _images(spec):
+        rows[split].append((class_id, path))
+    rows["train_val"] = rows["train"] + rows["val"]
+    return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}
+
+
+def folder(spec: LeavesSpec, root: Path) -> Path:
+    """Where below `root` a specification is, or will be, rendered."""
+    counts = f"{spec.classes}x{spec.train}+{spec.val}+{spec.test}"
+    return Path(root) / f"{counts}_{spec.size}px_seed{spec.seed}_r{_REVISION}"
+
+
+def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
+    """Render a specification into `folder(spec, root)`, unless it is there already.
+
+    The folder appears whole or not at all. The same specification gives the same bytes on the same machine, and each
+    image depends only on seed, size, class, split and its number, so other counts leave it as it is.
+
+    Args:
+        progress: show a bar on standard error if that is a terminal, else one line.
+
+    Returns:
+        the folder with `train.csv, val.csv, train_val.csv, test.csv, classid_classname.csv` and `images/`.
+    """
+    target, jobs = folder(spec, root), _images(spec)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
+    if progress and not sys.stderr.isatty():
+        print(f"{text} into {target}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        # The temporary folder itself is private to its owner; one made inside it has the usual permissions.
+        draft = Path(temporary) / target.name
+
+        def save(job: tuple[str, int, str, int]) -> None:
+            path = draft / "images" / job[0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image(spec, *job[1:]).save(path, quality=92, subsampling=0)
+
+        for _ in track(thread_map(save, jobs, ahead=64), len(jobs), text, show=progress):
+            pass
+        write_tables(tables(spec), draft, class_names(spec))
+        try:
+            draft.rename(target)
+        except OSError:
+            if not target.exists():  # else another process was faster, and its folder stays
+                raise
+    return target
+
+
+def image(spec: LeavesSpec, class_id: int, split: str, index: int) -> Image.Image:
+    """One photograph, RGB of `spec.size` pixels."""
+    rng = np.random.default_rng(np.random.SeedSequence([spec.seed, class_id, _SPLITS.index(split), index]))
+    return photograph(Cultivar.draw(spec.seed, class_id), spec.size, round(spec.size * _OVERSAMPLE), rng)
+
+
+def _images(spec: LeavesSpec) -> list[tuple[str, int, str, int]]:
+    """Path below `images/`, class id, split and number of each image."""
+    return [(f"{class_id}_{cultivar}/{split}_{index}.jpg", class_id, split, index)
+            for class_id, cultivar in enumerate(class_names(spec)) for split in _SPLITS
+            for index in range(getattr(spec, split))]

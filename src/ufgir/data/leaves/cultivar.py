@@ -39,13 +39,13 @@ class Cultivar:
     lobing: float = _trait(0.06, 0.2)           # depth of the sinuses between the lobes
     width: float = _trait(0.94, 1.06)           # of the blade, relative to the species' mean
 
-
-def cultivar(seed: int, class_id: int) -> Cultivar:
-    """The cultivar with that number in the world of that seed, whatever the number of classes."""
-    batch, row = divmod(class_id, _BATCH)
-    levels = _design(seed, batch)[row]
-    low, high = np.array([trait.metadata["range"] for trait in fields(Cultivar)]).T
-    return Cultivar(*(low + levels * (high - low)).tolist())
+    @classmethod
+    def draw(cls, seed: int, class_id: int) -> "Cultivar":
+        """The cultivar with that number in the world of that seed, whatever the number of classes."""
+        batch, row = divmod(class_id, _BATCH)
+        levels = _design(seed, batch)[row]
+        low, high = np.array([trait.metadata["range"] for trait in fields(cls)]).T
+        return cls(*(low + levels * (high - low)).tolist())
 
 
 @cache
@@ -65,7 +65,7 @@ def _design(seed: int, batch: int) -> np.ndarray:
     return best
 
 
-def name(seed: int, class_id: int) -> str:
+def cultivar_name(seed: int, class_id: int) -> str:
     """An invented cultivar name, unique within a seed."""
     pairs = len(_FIRST) * len(_SECOND)
     round_, place = divmod(class_id, pairs)

@@ -3,7 +3,7 @@
 Coordinates are in units of the midrib: the petiole's junction at (0, 0), the tip near (0, 1).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -16,21 +16,13 @@ _SECONDARY_SHARE = (1.0, 0.75, 0.6)  # of a half-lobe in the tip, the upper and 
 _TAPER = np.linspace(1.0, 0.25, 25)
 
 
-@dataclass(frozen=True)
-class HalfLobe:
-    """The margin from the bottom of a sinus to the apex of a lobe.
+class HalfLobe(NamedTuple):
+    """The margin from the bottom of a sinus to the apex of a lobe."""
 
-    Args:
-        lobe: 0 the tip, 1 the upper and 2 the lower lobe of a side.
-        mirrored: whether it lies on the left side, x < 0.
-        margin: points (K, 2) from sinus to apex, teeth included.
-        peaks: the points of its teeth (T, 2), the apex last.
-    """
-
-    lobe: int
-    mirrored: bool
-    margin: np.ndarray
-    peaks: np.ndarray
+    lobe: int  # 0 the tip, 1 the upper and 2 the lower lobe of a side
+    mirrored: bool  # whether it lies on the left side, x < 0
+    margin: np.ndarray  # points (K, 2) from sinus to apex, teeth included
+    peaks: np.ndarray  # the points of its teeth (T, 2), the apex last
 
 
 def half_lobes(traits: Cultivar, rng: Generator) -> list[HalfLobe]:
@@ -50,69 +42,59 @@ def polygon(halves: list[HalfLobe]) -> np.ndarray:
 
 def _side(traits: Cultivar, rng: Generator, mirrored: bool) -> list[HalfLobe]:
     """The five half-lobes of one side, from the petiolar sinus to the tip."""
-    curve = _envelope(traits, rng)
-    # Parts between knots, each from its sinus to its apex: (lobe, first knot, last knot).
-    parts = [(2, 6, 4), (2, 3, 4), (1, 3, 2), (1, 1, 2), (0, 1, 0)]
-    curves = [_between(curve, first, last) for _, first, last in parts]
-    total = sum(map(_length, curves))
-    flip = np.array([-1.0, 1.0]) if mirrored else np.ones(2)
-    halves = []
-    for (lobe, first, last), part in zip(parts, curves, strict=True):
-        count = max(2, round(traits.teeth / 2 * _length(part) / total * rng.normal(1.0, 0.04)))
-        margin, peaks = _toothed(part, count, 1 if first < last else -1, traits, rng)
-        halves.append(HalfLobe(lobe, mirrored, margin * flip, peaks * flip))
-    sinus = _between(curve, 8, 6) * flip
-    halves[0] = HalfLobe(2, mirrored, np.concatenate([sinus, halves[0].margin]), halves[0].peaks)
-    return halves
-
-
-def _envelope(traits: Cultivar, rng: Generator) -> np.ndarray:
-    """The right side without teeth (8·_STEPS + 1, 2), from the tip clockwise to the petiole's junction; nine knots."""
+    # Nine knots of the right side without teeth, from the tip clockwise to the petiole's junction.
     degrees = np.array([0, 27, 50, 80, 106, 138, 163]) + rng.normal(0, 2.5, 7) * (np.arange(7) > 0)
     cut = 1 - traits.lobing * rng.normal(1.0, 0.2, 2) * [1.0, 0.8]
     radius = np.array([0.95, 0.84 * cut[0], 0.84, 0.78 * cut[1], 0.72, 0.66, 0.5])
     radius[1:] *= rng.normal(1.0, 0.03, 6)
     angle = np.radians(degrees)
     knots = np.stack([radius * np.sin(angle) * traits.width, radius * np.cos(angle)], axis=1)
-    mirror = knots[1] * [-1, 1]
     petiole = [[0.05 * rng.uniform(0.4, 1.6), -0.2], [0.0, 0.0], [-0.1, 0.1]]
-    return _spline(np.concatenate([[mirror], knots, petiole]))
-
-
-def _spline(knots: np.ndarray) -> np.ndarray:
-    """A Catmull-Rom curve through all knots (n, 2) but the first and the last, ((n-3)·_STEPS + 1, 2)."""
+    knots = np.concatenate([[knots[1] * [-1, 1]], knots, petiole])
+    # A Catmull-Rom curve through all of them but the first and the last.
     t = np.arange(_STEPS)[:, None] / _STEPS
     before, start, end, after = (knots[i : len(knots) - 3 + i, None] for i in range(4))
     cubic = 3 * (start - end) + after - before
     curve = start + 0.5 * t * (end - before + t * (2 * before - 5 * start + 4 * end - after + t * cubic))
-    return np.concatenate([curve.reshape(-1, 2), knots[-2:-1]])
+    curve = np.concatenate([curve.reshape(-1, 2), knots[-2:-1]])
+
+    def between(first: int, last: int) -> np.ndarray:
+        low, high = sorted((first, last))
+        return curve[low * _STEPS : high * _STEPS + 1][:: 1 if first < last else -1]
+
+    # Parts between knots, each from its sinus to its apex: (lobe, first knot, last knot).
+    parts = [(2, 6, 4), (2, 3, 4), (1, 3, 2), (1, 1, 2), (0, 1, 0)]
+    lengths = [float(_steps(between(first, last)).sum()) for _, first, last in parts]
+    flip = np.array([-1.0, 1.0]) if mirrored else np.ones(2)
+    halves = []
+    for (lobe, first, last), length in zip(parts, lengths, strict=True):
+        count = max(2, round(traits.teeth / 2 * length / sum(lengths) * rng.normal(1.0, 0.04)))
+        margin, peaks = _toothed(between(first, last), count, 1 if first < last else -1, traits, rng)
+        halves.append(HalfLobe(lobe, mirrored, margin * flip, peaks * flip))
+    sinus = between(8, 6) * flip
+    halves[0] = halves[0]._replace(margin=np.concatenate([sinus, halves[0].margin]))
+    return halves
 
 
-def _between(curve: np.ndarray, first: int, last: int) -> np.ndarray:
-    """The part of a spline from one knot to another, in that direction."""
-    low, high = sorted((first, last))
-    part = curve[low * _STEPS : high * _STEPS + 1]
-    return part if first < last else part[::-1]
-
-
-def _length(curve: np.ndarray) -> float:
-    return float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
+def _steps(curve: np.ndarray) -> np.ndarray:
+    """Distances (K - 1,) between the points (K, 2) of a curve."""
+    return np.linalg.norm(np.diff(curve, axis=0), axis=1)
 
 
 def _toothed(curve: np.ndarray, count: int, turn: int, traits: Cultivar, rng: Generator):
-    """Puts `count` teeth on a curve that ends at an apex.
+    """Put `count` teeth on a curve that ends at an apex: the margin (K, 2) and the points of the teeth (count, 2).
 
-    Args:
-        turn: +1 when the curve runs clockwise around the leaf, else -1.
-
-    Returns:
-        The margin (K, 2) and the points of the teeth (count, 2).
+    `turn` is +1 when the curve runs clockwise around the leaf, else -1.
     """
     skew = traits.tooth_skew
     points = np.arange(count) + skew
     # The phase counts teeth; the last tooth ends at its point, which is the apex.
     phase = np.union1d(np.linspace(0, points[-1], count * _SAMPLES_PER_TOOTH), points)
-    base = _resample(curve, phase, rng.uniform(0.65, 1.35, count))
+    widths = rng.uniform(0.65, 1.35, count)
+    along = np.concatenate([[0], _steps(curve).cumsum()])
+    place = np.interp(phase, np.arange(count + 1), np.concatenate([[0], widths.cumsum()]))
+    place *= along[-1] / place[-1]
+    base = np.stack([np.interp(place, along, curve[:, axis]) for axis in range(2)], axis=1)
     within = phase - np.floor(phase)
     flank = np.where(within < skew, within / skew, (1 - within) / (1 - skew)) ** traits.tooth_sharpness
     depth = traits.tooth_depth * rng.lognormal(0, 0.2, count) * np.where(np.arange(count) % 2, 1.1, 0.8)
@@ -127,14 +109,6 @@ def _toothed(curve: np.ndarray, count: int, turn: int, traits: Cultivar, rng: Ge
     return margin, margin[np.searchsorted(phase, points)]
 
 
-def _resample(curve: np.ndarray, phase: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Points (len(phase), 2) of a curve that is as long as the teeth of those relative widths, up to the last phase."""
-    along = np.concatenate([[0], np.linalg.norm(np.diff(curve, axis=0), axis=1).cumsum()])
-    place = np.interp(phase, np.arange(len(widths) + 1), np.concatenate([[0], widths.cumsum()]))
-    place *= along[-1] / place[-1]
-    return np.stack([np.interp(place, along, curve[:, axis]) for axis in range(2)], axis=1)
-
-
 def strands(halves: list[HalfLobe], traits: Cultivar, rng: Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Primary and secondary veins as slim polygons (K, 2), widest at their origin."""
     primaries, secondaries = {}, []
@@ -142,27 +116,23 @@ def strands(halves: list[HalfLobe], traits: Cultivar, rng: Generator) -> tuple[l
         key = (half.lobe, half.mirrored and half.lobe > 0)
         if key not in primaries:
             primaries[key] = _bezier(np.zeros(2), half.peaks[-1], rng.normal(0, 0.03))
-        secondaries += _secondaries(half, primaries[key], traits, rng)
+        primary, last = primaries[key], len(half.peaks) - 1
+        length = np.linalg.norm(primary[-1])
+        axis = primary[-1] / length
+        count = min(round(traits.secondaries * _SECONDARY_SHARE[half.lobe] + rng.normal(0, 0.25)), last)
+        chosen = np.linspace(0, last, count, endpoint=False)
+        side = np.sign(_cross(axis, half.margin[len(half.margin) // 2]))
+        # Each secondary vein runs from the primary one to the point of a tooth.
+        for number, end in enumerate(half.peaks[chosen.round().astype(int)]):
+            slope = np.tan(np.radians(traits.secondary_angle + rng.normal(0, 3)))
+            start = (end @ axis - abs(_cross(axis, end)) / slope) / length
+            start = np.clip(start, 0.05 + 0.05 * number, 0.93) * (len(primary) - 1)
+            low = int(start)
+            origin = primary[low] + (start - low) * (primary[low + 1] - primary[low])
+            bend = side * (traits.secondary_curve + rng.normal(0, 0.02))
+            secondaries.append(_bezier(origin, end, bend))
     thick = [_ribbon(curve, 0.012 * np.linalg.norm(curve[-1]) ** 0.5) for curve in primaries.values()]
     return thick, [_ribbon(curve, 0.0062) for curve in secondaries]
-
-
-def _secondaries(half: HalfLobe, primary: np.ndarray, traits: Cultivar, rng: Generator) -> list[np.ndarray]:
-    """The secondary veins of a half-lobe, each from its primary vein (25, 2) to the point of a tooth."""
-    count = min(round(traits.secondaries * _SECONDARY_SHARE[half.lobe] + rng.normal(0, 0.25)), len(half.peaks) - 1)
-    chosen = np.linspace(0, len(half.peaks) - 1, count, endpoint=False).round().astype(int)
-    axis = primary[-1] / np.linalg.norm(primary[-1])
-    side = np.sign(_cross(axis, half.margin[len(half.margin) // 2]))
-    curves = []
-    for number, end in enumerate(half.peaks[chosen]):
-        slope = np.tan(np.radians(traits.secondary_angle + rng.normal(0, 3)))
-        height = abs(_cross(axis, end))
-        start = (end @ axis - height / slope) / np.linalg.norm(primary[-1])
-        start = np.clip(start, 0.05 + 0.05 * number, 0.93) * (len(primary) - 1)
-        low = int(start)
-        origin = primary[low] + (start - low) * (primary[low + 1] - primary[low])
-        curves.append(_bezier(origin, end, side * (traits.secondary_curve + rng.normal(0, 0.02))))
-    return curves
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> float:
