@@ -34,36 +34,16 @@ def with_classes(state_dict: dict[str, torch.Tensor], classes: int) -> dict[str,
 def settings(case_id: str, **changes) -> dict:
     """What the training program of the first release would have recorded, as far as it tells of the model."""
     case = CASES[case_id]
-    prefix = "" if case["reducer"] == "none" else f"{case['reducer']}_"
+    prefix, resize = "" if case["reducer"] == "none" else f"{case['reducer']}_", int(case["img_size"] / 0.875)
     recorded = {
-        "model": f"{prefix}{case['backbone']}.fb_in1k",
-        "keep_rate": [case["keep_rate"]],
-        "keep_rate_single": case["keep_rate"],
-        "reduction_loc": case["reduction_layers"],
-        "input_size": case["img_size"],
-        "resize_size": int(case["img_size"] / 0.875),
-        "test_resize_size": int(case["img_size"] / 0.875),
-        "num_classes": case["num_classes"],
-        "ifa_head": case["head"] != "linear",
-        "ifa_dws_conv_groups": 0 if case["head"] == "ifa" else 2,
-        "clc": case["cache"],
-        "clc_include_gap": True,
-        "clc_pool_cls": False,
-        "clc_pool_clr": False,
-        "clc_recover_at_last": True,
-        "num_clr": int(case["cache"]),
-        "dataset_name": "cotton",
-        "dataset_root_path": "../../data/cotton",
-        "train_trainval": True,
-        "seed": 10,
-        "lr": 5e-05,
-        "batch_size": 32,
-        "epochs": 45,
-        "cooldown_epochs": 5,
-        "custom_mean_std": False,
-        "opt_betas": None,
-        "serial": 30,
-    }
+        "model": f"{prefix}{case['backbone']}.fb_in1k", "keep_rate": [case["keep_rate"]],
+        "reduction_loc": case["reduction_layers"], "input_size": case["img_size"], "resize_size": resize,
+        "test_resize_size": resize, "num_classes": case["num_classes"], "ifa_head": case["head"] != "linear",
+        "ifa_dws_conv_groups": 0 if case["head"] == "ifa" else 2, "clc": case["cache"], "clc_include_gap": True,
+        "clc_pool_cls": False, "clc_pool_clr": False, "clc_recover_at_last": True, "num_clr": int(case["cache"]),
+        "dataset_name": "cotton", "train_trainval": True, "seed": 10, "lr": 5e-05, "batch_size": 32, "epochs": 45,
+        "cooldown_epochs": 5, "custom_mean_std": False, "opt_betas": None, "serial": 30,
+    }  # fmt: skip
     return {name: value for name, value in {**recorded, **changes}.items() if value != "left out"}
 
 
@@ -82,9 +62,8 @@ def first_release(case_id: str, **changes) -> dict:
 
 def follow_up(case_id: str, **changes) -> dict:
     """`{config, model, accuracy, epoch}`, in the later program's names."""
-    named = {"model_name": settings(case_id)["model"], "model": "left out"}
-    named |= {"image_size": CASES[case_id]["img_size"], "input_size": "left out"}
-    recorded = settings(case_id, **{**named, **changes})
+    recorded = settings(case_id, **changes)
+    recorded |= {"model_name": recorded.pop("model"), "image_size": recorded.pop("input_size")}
     return {"config": recorded, "model": weights(case_id), "accuracy": 61.25, "epoch": 50}
 
 

@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from ufgir.models import convert_authors_state_dict, create_model
-    from ufgir.models.authors_checkpoint import measure_weights, read_checkpoint
+    from ufgir.models.authors import measure_weights, read_checkpoint
     from ufgir.models.authors_settings import AuthorsSettings
     from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
     from ufgir.training.run import model_arguments

@@ -11,8 +11,8 @@ from ufgir.reducers.tokens import Tokens
 CLS = torch.tensor([[[5.0, 5.0]]])
 
 
-def make(embed_position=False, recovery_layers=(1, 2), **options):
-    return CrossLayerCache(CLS, recovery_layers, embed_position, **options)
+def make(embed_position=False, **options):
+    return CrossLayerCache(CLS, (1, 2), embed_position, **options)
 
 
 def tokens(*values):
@@ -23,17 +23,11 @@ def first_channel(sequence):
     return sequence.x[0, :, 0].tolist()
 
 
-def test_clr_starts_as_the_class_token_at_the_end():
-    x, state = make(num_clr=2).begin(tokens(1, 2, 3))
-    assert first_channel(x) == [1, 2, 3, 5, 5]
-    assert state.pooled == 3
-
-
 def test_mean_and_clr_of_each_block_come_back_in_block_order():
     cache = make()
     x, state = cache.begin(tokens(1, 2, 4))  # CLS, two patches; CLR = 5
     x = cache.after_block(0, x, state)
-    assert first_channel(x) == [1, 2, 4, 5]
+    assert first_channel(x) == [1, 2, 4, 5] and state.pooled == 3
     x = cache.after_block(1, replace(x, x=x.x + 10), state)  # recovers mean(2, 4) and 5 of block 0
     assert first_channel(x) == [11, 12, 14, 15, 3, 5]
     x = cache.after_block(2, x, state)  # mean over the four tokens before that recovery, the newest copy as CLR
@@ -49,29 +43,23 @@ def test_registers_never_count_and_cls_only_when_asked():
         assert state.entries[0].x.flatten().tolist() == pytest.approx([mean, mean]), options
 
 
-def test_without_clr_only_means_are_cached():
-    cache = make(num_clr=0)
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [({"num_clr": 0}, [1, 2, 4, 3]), ({"gap": False}, [1, 2, 4, 5, 5]), ({"num_clr": 2}, [1, 2, 4, 5, 5, 3, 5, 5])],
+)
+def test_means_and_clr_tokens_can_be_left_out(options, left):
+    cache = make(**options)
     x, state = cache.begin(tokens(1, 2, 4))
-    x = cache.after_block(1, cache.after_block(0, x, state), state)
-    assert first_channel(x) == [1, 2, 4, 3]
-    assert not list(cache.parameters())
-
-
-def test_without_gap_only_clr_are_cached():
-    cache = make(gap=False)
-    x, state = cache.begin(tokens(1, 2, 4))
-    x = cache.after_block(1, cache.after_block(0, x, state), state)
-    assert first_channel(x) == [1, 2, 4, 5, 5]
+    assert first_channel(cache.after_block(1, cache.after_block(0, x, state), state)) == left
 
 
 def test_clr_gets_a_position_only_where_cls_has_one():
     torch.manual_seed(0)
-    assert make().pos_embed is None
+    assert make().pos_embed is None and not list(make(num_clr=0).parameters())
     position = make(embed_position=True, num_clr=200).pos_embed
-    assert position.shape == (1, 200, 2)
-    assert position.std().item() == pytest.approx(0.02, rel=0.15)
+    assert position.shape == (1, 200, 2) and position.std().item() == pytest.approx(0.02, rel=0.15)
 
 
 def test_a_cache_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="num_clr is at least 1, or 0 while gap is on"):
+    with pytest.raises(ValueError, match="num_clr=0 with gap=False"):
         make(num_clr=0, gap=False)

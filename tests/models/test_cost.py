@@ -5,8 +5,7 @@ import timm
 import torch
 
 import ufgir
-from models.closed_form import tokens_after_block
-from ufgir.models.cost import count_macs, estimate_cost, example_image
+from ufgir.models.cost import count_macs, estimate_cost
 from ufgir.reducers import REDUCERS
 
 CLCA = {"cache": True, "head": "cla"}
@@ -29,65 +28,38 @@ def test_the_papers_cost_table(size, plugins, rate, gmacs):
     options = {"num_classes": 200, "img_size": size, "reducer": "evit" if rate < 1 else "none", "keep_rate": rate}
     options |= CLCA if plugins == "clca" else {}
     assert count_macs(ufgir.create_model("deit_b", **options), size) / 1e9 == pytest.approx(gmacs, rel=0.005)
-    if rate == 1 and plugins == "base":
-        assert estimate_cost("deit_b", **options).macs / 1e9 == pytest.approx(gmacs, rel=0.005)
+    assert estimate_cost("deit_b", **options).macs / 1e9 == pytest.approx(gmacs, rel=0.005)
 
 
-def test_a_whole_model_equals_its_closed_form():
-    model = ufgir.create_model("micro", num_classes=5, img_size=64)
+def test_a_whole_model_equals_its_closed_form_and_is_left_as_found():
+    model = ufgir.create_model("micro", num_classes=5, img_size=64).double().train()
+    model.blocks[2].eval()
+    modes = [module.training for module in model.modules()]
     patches, width, depth, layer_norm = 64, 64, 12, 5  # fvcore counts 5 operations an element of a LayerNorm
     tokens = patches + 1
     block = tokens * 12 * width**2 + 2 * tokens**2 * width + 2 * layer_norm * tokens * width
     embedding, classifier = patches * 3 * 8 * 8 * width, 5 * width
     assert count_macs(model, 64) == embedding + depth * block + layer_norm * tokens * width + classifier
-
-
-def test_the_model_is_left_as_found():
-    model = ufgir.create_model("micro", num_classes=5, img_size=32, **CLCA).double().train()
-    model.blocks[2].eval()
-    modes = [module.training for module in model.modules()]
-    buffers = {name: value.clone() for name, value in model.named_buffers()}
-    count_macs(model, 32)
     assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
     assert {p.dtype for p in model.parameters()} == {torch.float64}
 
 
 def test_a_plain_timm_model_is_counted_too():
-    plain = timm.create_model("deit_tiny_patch16_224", num_classes=5, img_size=64)
-    ours = ufgir.create_model("deit_tiny_patch16_224", num_classes=5, img_size=64)
-    assert count_macs(plain, 64) == count_macs(ours, 64)
-
-
-@pytest.mark.parametrize("reducer", ["topk", "evit", "dyvit"])
-@pytest.mark.parametrize("rate", [0.1, 0.3, 0.7])
-def test_budgets_are_the_same_while_fvcore_traces(reducer, rate):
-    """0.3 * 150 is 45 in float64 and a little more in float32, in which tracing would compute it."""
-    model = ufgir.create_model("micro", num_classes=5, img_size=96, reducer=reducer, keep_rate=rate, cache=True)
-    assert count_macs(model, 96) > 0  # it compares its count with the token counts of a plain pass
+    options = {"num_classes": 5, "img_size": 64}
+    plain = timm.create_model("deit_tiny_patch16_224", **options)
+    assert count_macs(plain, 64) == count_macs(ufgir.create_model("deit_tiny_patch16_224", **options), 64)
 
 
 @pytest.mark.filterwarnings("ignore::ufgir.errors.UfgirWarning")  # ToMe below 0.5
 @pytest.mark.parametrize("reducer", ["none", *REDUCERS])
 @pytest.mark.parametrize("plugins", [{}, CLCA])
 def test_the_estimate_is_what_the_model_turns_out_to_be(reducer, plugins):
+    """Its tokens: see test_properties. 0.3 * 150 is 45 in float64 and more in float32, in which tracing computes."""
     options = {"num_classes": 20, "img_size": 96, "reducer": reducer, "keep_rate": 0.3, **plugins}
     estimate, model = estimate_cost("micro", **options), ufgir.create_model("micro", **options)
-    tokens = model.tokens_after_block(example_image(96))
-    if reducer == "ats":
-        assert all(count <= most for count, most in zip(tokens, estimate.tokens, strict=True))
-    else:
-        assert list(estimate.tokens) == tokens
-        assert estimate.macs == pytest.approx(count_macs(model, 96), rel=0.1), "less norms and reducers themselves"
+    macs = count_macs(model, 96)  # it compares its attention with the token counts of a plain pass
+    assert reducer == "ats" or estimate.macs == pytest.approx(macs, rel=0.1), "less norms and reducers themselves"
     parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("reducers."))
     assert estimate.parameters == pytest.approx(parameters, rel=0.1), "position embeddings are those of 224 px"
-
-
-def test_the_estimated_tokens_follow_the_closed_form_with_any_cache_and_patch():
-    cache = {"num_clr": 2, "gap": False, "recover_at_last": False}
-    rates, layers = (0.7, 0.5, 0.3), (2, 5, 6)
-    options = {"num_classes": 20, "img_size": 96, "reducer": "dpcknn", "keep_rate": rates, "reduction_layers": layers}
-    expected = tokens_after_block("dpcknn", rates, layers, 12, 144, 1, cache)
-    assert list(estimate_cost("micro", cache=cache, **options).tokens) == expected
     wide = estimate_cost("micro", num_classes=5, img_size=96, backbone_kwargs={"patch_size": [16, 8]})
     assert wide.tokens[0] == 6 * 12 + 1

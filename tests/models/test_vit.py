@@ -1,11 +1,7 @@
 """The adapter: equal to timm where nothing is reduced, sound where something is, changeable when built."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
-from dataclasses import replace
 
 import pytest
 import timm
@@ -17,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ufgir
 from ufgir.errors import UfgirWarning, UserError
 from ufgir.models import ReducedViT, count_macs
-from ufgir.models.vit import run_block
 from ufgir.reducers import REDUCERS, Keep, Reducer
 from ufgir.reducers.dyvit import DyViT
 
@@ -44,50 +39,12 @@ def images(batch=2, size=32, seed=0):
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("deit_tiny_patch16_224", {}),
-        ("deit3_small_patch16_224", {}),
-        ("vit_small_patch14_reg4_dinov2", {"img_size": 56}),
-        ("vit_base_patch16_siglip_224", {"embed_dim": 48, "num_heads": 2}),
-        ("vit_medium_patch16_reg4_gap_256", {"embed_dim": 48, "num_heads": 2}),
-        ("vit_tiny_patch16_224", {"class_token": False, "global_pool": "avg"}),
-    ],
-)
-def test_without_reduction_it_is_timm_bit_for_bit(name, options):
-    size = options.pop("img_size", 64)
-    torch.manual_seed(0)
-    vit = timm.create_model(name, num_classes=5, img_size=size, depth=4, **options)
-    torch.manual_seed(0)
-    kwargs = {"depth": 4, **options}
-    ours = ufgir.create_model(
-        name, num_classes=5, img_size=size, keep_rate=0.3, reduction_layers=(1,), backbone_kwargs=kwargs
-    )
-    for mode in (True, False):
-        assert torch.equal(vit.train(mode)(images(size=size)), ours.train(mode)(images(size=size)))
-    assert ours.state_dict().keys() == vit.state_dict().keys()
-
-
-def test_evit_at_448_has_the_papers_token_counts():
-    model = ufgir.create_model("deit_t", num_classes=5, img_size=448, reducer="evit", keep_rate=0.1)
-    assert model.tokens_after_block(images(1, 448)) == [785] * 3 + [81] * 3 + [10] * 3 + [3] * 3
-
-
 def test_rates_of_each_stage_and_other_layers():
-    model = ufgir.create_model(
-        **MICRO, reducer="topk", keep_rate=[0.5, 1.0, 0.25], reduction_layers=(0, 4, 11), head="cla"
-    )
+    layers, rates = (0, 4, 11), [0.5, 1.0, 0.25]
+    model = ufgir.create_model(**MICRO, reducer="topk", keep_rate=rates, reduction_layers=layers, head="cla")
     assert list(model.reducers) == ["0", "11"], "a rate of 1 owns nothing"
     assert model.collected_layers == (0, 4, 11)
     assert model.tokens_after_block(images(1)) == [9] * 11 + [3]
-
-
-def rebuilt(model: ReducedViT, **options) -> ReducedViT:
-    """Another model with as many of the weights of `model` as it has."""
-    twin = wrapped(**options).train(model.training)
-    twin.load_state_dict({key: model.state_dict()[key] for key in twin.state_dict()})
-    return twin
 
 
 @pytest.mark.filterwarnings("ignore::ufgir.errors.UfgirWarning")  # ToMe below 0.5
@@ -96,9 +53,9 @@ def test_a_new_keep_rate_gives_the_logits_of_a_model_built_with_it(reducer):
     model = wrapped(reducer, 0.5)
     for rate in (0.2, [0.9, 0.3, 0.6], 1.0, [1.0, 0.5, 1.0], 0.7):
         model.set_keep_rate(rate)
-        twin = rebuilt(model, reducer=reducer, keep_rate=rate)
+        twin = wrapped(reducer, rate)
+        twin.load_state_dict({key: model.state_dict()[key] for key in twin.state_dict()})
         assert torch.equal(model(images()), twin(images())), rate
-        assert model.tokens_after_block(images()) == twin.tokens_after_block(images())
 
 
 def test_a_new_keep_rate_is_refused_where_weights_depend_on_it():
@@ -131,16 +88,12 @@ def test_a_new_classifier(head):
     model.reset_classifier(0)
     assert model.eval()(images().double()).shape == (2, 32 * {"linear": 1, "cla": 2, "ifa": 1}.get(str(head), 3))
     model.reset_classifier(5)
-    assert {name: value.shape for name, value in model.state_dict().items()} == shapes
-    assert not model.head.training
+    assert {name: value.shape for name, value in model.state_dict().items()} == shapes and not model.head.training
     if head == "linear":
         model.reset_classifier(3, "avg")
         assert model.global_pool == "avg"
-        with pytest.raises(ValueError, match="global_pool='max'.*'token', 'avg'"):
-            model.reset_classifier(3, "max")
-    else:
-        with pytest.raises(ValueError, match="global_pool='avg'"):
-            model.reset_classifier(3, global_pool="avg")
+    with pytest.raises(ValueError, match="global_pool='max'.*'token'"):
+        model.reset_classifier(3, "max")
 
 
 @pytest.mark.parametrize("reducer", ALL)
@@ -167,6 +120,14 @@ def test_without_a_class_token_cache_and_heads_are_refused():
     assert len(caught.value.messages) == 3
     with pytest.raises(UserError, match="reducer=ats masks tokens"):
         wrapped("ats", vit=make_vit(global_pool="map"), head="linear", cache=False)
+
+
+@pytest.mark.parametrize("part", ["blocks.5", "blocks.5.attn", "blocks.5.mlp"])
+def test_hooks_of_a_block_and_its_parts_are_called_for_few_tokens(part):
+    model, seen = wrapped("evit"), []
+    before = model(images())
+    model.get_submodule(part).register_forward_hook(lambda module, args, output: seen.append(output))
+    assert torch.equal(model(images()), before) and len(seen) == 1
 
 
 class KeepFirst(Reducer):
@@ -205,21 +166,17 @@ def test_a_reducer_and_a_head_of_ones_own():
     model.set_keep_rate(0.9)
     model.reset_classifier(3)
     assert model(images()).shape == (2, 3)
-    with pytest.raises(ValueError, match="unknown option most; it has least"):
+    with pytest.raises(ValueError, match="'most'; its options are least"):
         wrapped({**reducer, "most": 1})
 
 
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"reducer": "evti"}, ["reducer='evti'", "dpcknn", "Did you mean 'evit'"]),
-        ({"reducer": {"name": "evit", "ratio_weight": 2.0}}, ["evit", "ratio_weight", "none"]),
         ({"reducer": "evit", "keep_rate": 0.0}, ["keep_rate=0.0", "greater than 0 and at most 1"]),
         ({"reducer": "evit", "keep_rate": [0.5, 0.5]}, ["keep_rate=[0.5, 0.5]", "one number or 3"]),
         ({"reduction_layers": (3, 12)}, ["reduction_layers=[3, 12]", "0 to 11"]),
-        ({"reduction_layers": (6, 3)}, ["ascending"]),
         ({"head": "clo"}, ["head='clo'", "linear, cla, ifa"]),
-        ({"head": {"name": "ifa", "multiplier": 2}}, ["ifa", "multiplier", "none"]),
         ({"head": {"name": "cla", "width": 2}}, ["cla", "width", "multiplier"]),
         ({"cache": {"clr": 2}}, ["clr", "num_clr"]),
     ],
@@ -240,20 +197,14 @@ def test_tome_warns_where_it_cannot_merge_as_much_as_asked():
 
 
 @pytest.mark.parametrize("reducer", list(REDUCERS))
-def test_it_trains_with_any_loop_and_the_shared_part_loads_back(reducer):
+def test_the_vit_stays_as_it_is_and_the_shared_part_loads_back(reducer):
     vit = make_vit()
     before = copy.deepcopy(vit.state_dict())
     model = wrapped(reducer, vit=vit, head="linear").train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(12):
-        loss = F.cross_entropy(model(images(4)), torch.arange(4)) + model.reducer_loss()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    assert all(torch.equal(value, before[name]) for name, value in vit.state_dict().items()), "the ViT is unchanged"
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    (F.cross_entropy(model(images(4)), torch.arange(4)) + model.reducer_loss()).backward()
+    optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in vit.state_dict().items())
     missing, unexpected = vit.load_state_dict(model.state_dict(), strict=False)
     assert not missing and all(name.startswith(("cache.", "reducers.")) for name in unexpected)
 
@@ -331,21 +282,15 @@ def test_no_pass_waits_for_the_host(reducer, monkeypatch):
     assert waits.found == []
 
 
-@pytest.mark.parametrize("mode", ["eval", "train", "export"])
-@pytest.mark.parametrize("reducer", ["evit", "ats"])
+FAST = [(reducer, mode) for reducer in ("evit", "ats") for mode in ("eval", "train", "export")]
+SLOW = [(reducer, mode) for reducer in ALL for mode in ("eval", "train", "export", "inductor")]
+
+
+@pytest.mark.parametrize(
+    ("reducer", "mode"), [pytest.param(*case, marks=[] if case in FAST else pytest.mark.slow) for case in SLOW]
+)
 def test_compiled_and_exported(reducer, mode):
     """ATS, too: compiled, it pads to its budget."""
-    check_compiled(reducer, mode)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["eval", "train", "export", "inductor"])
-@pytest.mark.parametrize("reducer", ALL)
-def test_every_reducer_compiled_and_exported(reducer, mode):
-    check_compiled(reducer, mode)
-
-
-def check_compiled(reducer, mode):
     model = wrapped(reducer).train(mode == "train")
     torch.compiler.reset()
     if mode == "train":
@@ -369,43 +314,6 @@ def test_copied_and_pickled(reducer):
         assert twin.reducer_loss() == 0.0, "the loss of a forward pass belongs to its graph"
         with torch.no_grad():
             assert torch.equal(twin.eval()(images()), model.eval()(images()))
-
-
-DDP = """
-import torch, torch.distributed as dist, torch.nn.functional as F
-from torch.nn.parallel import DistributedDataParallel
-from timm.models.vision_transformer import VisionTransformer
-import ufgir
-from ufgir.reducers import REDUCERS
-
-dist.init_process_group("gloo")
-torch.set_num_threads(1)
-for reducer in ("none", *REDUCERS):
-    torch.manual_seed(0)
-    vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=6, num_heads=2, num_classes=5)
-    model = ufgir.wrap(vit, reducer=reducer, keep_rate=0.5, reduction_layers=(1, 3, 4), cache=True, head="cla")
-    parallel = DistributedDataParallel(model)
-    torch.manual_seed(dist.get_rank())
-    for _ in range(3):  # a parameter without a gradient would be an error in the second step
-        loss = F.cross_entropy(parallel(torch.randn(2, 3, 32, 32)), torch.tensor([0, 1])) + model.reducer_loss()
-        loss.backward()
-    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
-    gathered = [torch.zeros_like(gradient) for _ in range(2)]
-    dist.all_gather(gathered, gradient)
-    assert torch.equal(*gathered), reducer
-    print(reducer, "ok", flush=True)
-dist.destroy_process_group()
-"""
-
-
-def test_two_processes(tmp_path):
-    (tmp_path / "train.py").write_text(DDP)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
-    finished = subprocess.run(
-        launch, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=110
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count("ok") == 2 * len(ALL)
 
 
 @pytest.mark.parametrize("plugins", [{}, {"head": "cla"}, {"cache": True}, {"cache": {"num_clr": 2}, "head": "cla"}])
@@ -433,46 +341,3 @@ def test_dynamic_vit_computes_in_training_what_it_computes_in_evaluation(plugins
         trained = model(batch)
     torch.testing.assert_close(trained, evaluated, rtol=0, atol=1e-5)
     assert (trained - evaluated).abs().max() < 0.01 * evaluated.std()
-
-
-def test_a_hidden_token_changes_nothing_but_itself():
-    torch.manual_seed(0)
-    model = ufgir.create_model(**MICRO, reducer="dyvit", keep_rate=0.5).train()
-    tokens, _ = model._embed(images(1), False)
-    hidden = replace(tokens, policy=torch.ones(1, 17).index_fill(1, torch.tensor([5]), 0))
-    changed = replace(hidden, x=hidden.x.index_fill(1, torch.tensor([5]), 3.0))
-    one, other = (run_block(model.blocks[0], sequence, None).tokens.x for sequence in (hidden, changed))
-    others = [index for index in range(17) if index != 5]
-    torch.testing.assert_close(one[:, others], other[:, others], rtol=0, atol=1e-4)
-
-
-def test_the_ratio_loss_pulls_the_share_of_kept_tokens_to_the_keep_rate():
-    torch.manual_seed(0)
-    model = ufgir.create_model("micro", num_classes=5, img_size=64, reducer="dyvit", keep_rate=0.3, cache=True).train()
-    optimizer = torch.optim.AdamW(model.reducers.parameters(), lr=3e-3)
-    shares = []
-    for _ in range(25):
-        optimizer.zero_grad()
-        model(images(8, 64))
-        model.reducer_loss().backward()
-        optimizer.step()
-        seen = []
-        with torch.no_grad():
-            model.forward_features(images(8, 64), observe=seen.append)
-        shares.append(seen[3].attended.policy[:, 1:].mean().item())
-    assert abs(shares[0] - 0.5) < 0.1, "at random half of the tokens are hidden"
-    assert abs(sum(shares[-5:]) / 5 - 0.3) < 0.08
-
-
-def test_the_authors_entries_that_do_not_fit_are_all_named():
-    model = ufgir.create_model("deit_tiny_patch16_224", num_classes=5, img_size=32, cache=True)
-    entries = timm.create_model("deit_tiny_patch16_224", num_classes=7, img_size=32).state_dict()
-    entries["score_predictor.0.weight"] = torch.zeros(1)
-    with pytest.raises(UserError) as caught:
-        ufgir.convert_authors_state_dict(entries, model)
-    for part in (
-        "it lacks cache.clr",
-        "the model has no score_predictor.0.weight",
-        "head.weight (7, 192) instead of (5, 192)",
-    ):
-        assert part in str(caught.value)

@@ -7,7 +7,6 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from ufgir.errors import UserError
 from ufgir.reducers import REDUCERS, Reducer, resolve_reducer
 from ufgir.reducers.tokens import Stage, Tokens
 from ufgir.utils import project_dir
@@ -37,19 +36,15 @@ def values(tokens: Tokens) -> list[float]:
     return tokens.x.flatten().tolist()
 
 
-def test_top_k_keeps_the_most_attended_in_descending_order():
+def test_top_k_keeps_the_most_attended_and_evit_appends_the_weighted_sum_of_the_others():
     assert values(make("topk", 0.5).after_attention(TOKENS, Attention())) == [7, 8, 20, 40]
-
-
-def test_evit_appends_the_attention_weighted_sum_of_the_dropped():
     reduced = make("evit", 0.5).after_attention(TOKENS, Attention())
     assert values(reduced) == pytest.approx([7, 8, 20, 40, 0.1 * 10 + 0.2 * 30])
 
 
 @pytest.mark.parametrize("name", ["topk", "evit"])
-@pytest.mark.parametrize("keep_rate", [0.76, 0.99])  # ceil(0.76 * 4) is 4
-def test_a_relative_budget_that_keeps_all_changes_nothing(name, keep_rate):
-    assert make(name, keep_rate).after_attention(TOKENS, Attention()) is TOKENS
+def test_a_relative_budget_that_keeps_all_changes_nothing(name):
+    assert make(name, 0.76).after_attention(TOKENS, Attention()) is TOKENS, "ceil(0.76 * 4) is 4"
 
 
 def test_tome_merges_the_most_similar_pair_into_its_mean():
@@ -86,6 +81,7 @@ def test_ats_pads_the_images_that_keep_fewer_and_never_picks_padding():
 def test_dynamic_vit_keeps_the_highest_scores_in_that_order(monkeypatch):
     dyvit = make("dyvit", 0.5, dim=8)
     scores = torch.tensor([[[-3.0, 0.0], [-1.0, 0.0], [-2.0, 0.0], [-0.5, 0.0]]])
+    assert dyvit.predict(torch.randn(1, 3, 8), torch.zeros(1, 3)).isfinite().all(), "even if nothing is left"
     monkeypatch.setattr(dyvit, "predict", lambda x, weights: scores)
     assert values(dyvit.before_block(TOKENS)) == [7, 8, 40, 20]
 
@@ -100,20 +96,13 @@ def test_dynamic_vit_hides_tokens_in_training_and_asks_for_its_rate(monkeypatch)
     assert [loss.item() for loss in hidden.losses] == pytest.approx([3 * (0.75 - 0.5) ** 2])
 
 
-def test_dynamic_vit_survives_that_nothing_is_left():
-    dyvit = make("dyvit", 0.1, dim=8)
-    assert dyvit.predict(torch.randn(1, 3, 8), torch.zeros(1, 3)).isfinite().all()
-
-
 def test_dpc_knn_merges_each_cluster_and_leaves_what_was_appended():
     patches = [0.0, 0.1, 0.2, 1.0, 1.1]
     tokens = Tokens(torch.tensor([7.0, *patches, 9.0]).reshape(1, 7, 1), prefix=1, appended=1)
     dpcknn = make("dpcknn", 0.4, patches=5)  # K = 2
     torch.nn.init.zeros_(dpcknn.score.weight)
     assert values(dpcknn.before_block(tokens)) == pytest.approx([7, 0.1, 1.05, 9], abs=1e-5)
-
-
-def test_dpc_knn_keeps_five_clusters_before_the_last_stage():
+    # Before the last stage at least five clusters are left.
     assert [make("dpcknn", 0.1, patches=30, stages=2).num_kept(n) for n in (30, 4)] == [5, 4]
     assert make("dpcknn", 0.1, patches=30).num_kept(30) == 3
 
@@ -136,9 +125,7 @@ def test_patchmerger_collects_normalised_tokens():
 
 @pytest.mark.parametrize("name", REDUCERS)
 def test_at_least_one_token_stays(name):
-    assert make(name, 1e-6, dim=8).num_kept(4) in (1, 2), (
-        "2: one pair of four tokens is left, or one kept and one fused"
-    )
+    assert make(name, 1e-6, dim=8).num_kept(4) in (1, 2)  # 2: two pairs of four tokens, or one kept and one fused
 
 
 def test_each_config_file_names_its_class():
@@ -157,9 +144,9 @@ def test_options_and_classes_are_checked():
         ({"name": "evti"}, ("evti", "evit")),
         ({"_target_": "ufgir.reducers.Evit"}, ("ufgir.reducers.Evit",)),
         ({"_target_": "torch.nn.Linear"}, ("Linear", "Reducer")),
-        ({"_target_": "math.pi"}, ("math.pi", "class")),
+        ({"_target_": "math.pi"}, ("math.pi", "Reducer")),
         (Reducer, ("num_kept", "before_block")),
     ):
-        with pytest.raises((ValueError, UserError)) as caught:
+        with pytest.raises(ValueError) as caught:
             resolve_reducer(given)
         assert all(part in str(caught.value) for part in parts), caught.value

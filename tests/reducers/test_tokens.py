@@ -52,13 +52,6 @@ def test_the_new_tokens_are_the_assignment_times_the_old_ones(name, rate, side, 
         assert torch.equal(columns.sum(dim=1), valid[:, prefix:].sum(dim=1).double())
 
 
-def test_what_is_aligned_goes_along():
-    tokens = Tokens(torch.arange(5.0).reshape(1, 5, 1), 1, size=torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]))
-    topk = REDUCERS["topk"](Stage(0, (0.5,), 4, 1))
-    row = torch.tensor([[[0.0, 0.1, 0.4, 0.2, 0.3]]])
-    assert topk.after_attention(tokens, Attention(row)).size.tolist() == [[1, 3, 5]]
-
-
 def test_cached_tokens_are_valid_of_size_one_and_undecided():
     marks = {name: torch.full((1, 3), 4.0) for name in ("size", "decision", "policy")}
     tokens = Tokens(torch.zeros(1, 3, 1), 1, valid=torch.tensor([[True, True, False]]), **marks)
@@ -66,18 +59,18 @@ def test_cached_tokens_are_valid_of_size_one_and_undecided():
     assert longer.valid.tolist() == [[True, True, False, True, True]]
     assert [getattr(longer, name)[0, 3:].tolist() for name in marks] == [[1, 1], [0, 0], [1, 1]]
     assert longer.appended == 2
+    topk = REDUCERS["topk"](Stage(0, (0.5,), 2, 1))
+    kept = topk.after_attention(replace(tokens, size=torch.tensor([[1.0, 2, 3]])), Attention(torch.eye(3)[None, 2:]))
+    assert kept.size.tolist() == [[1, 3]] and kept.valid.tolist() == [[True, False]]
 
 
-def test_padding_and_hidden_tokens_do_not_enter_the_mean():
+def test_padding_and_hidden_tokens_do_not_enter_the_mean_and_are_not_the_last():
     tokens = Tokens(torch.tensor([[[9.0], [1.0], [3.0], [5.0]]]), 1)
     assert tokens.mean(4).x.item() == 3
     assert tokens.mean(4, with_cls=True).x.item() == 4.5
     assert replace(tokens, valid=torch.tensor([[True, True, True, False]])).mean(4).x.item() == 2
     assert replace(tokens, policy=torch.tensor([[1.0, 0.0, 0.0, 1.0]])).mean(4).x.item() == 5
-
-
-def test_the_last_tokens_are_valid_ones():
-    tokens = Tokens(torch.tensor([[[9.0], [1.0], [3.0], [5.0]]]), 1, valid=torch.tensor([[True, True, True, False]]))
+    tokens = replace(tokens, valid=torch.tensor([[True, True, True, False]]))
     assert tokens.last(2).x.flatten().tolist() == [1, 3]
     few = replace(tokens, valid=torch.tensor([[True, False, False, False]])).last(2)
     assert few.valid.tolist() == [[False, True]] and few.x[0, 1].item() == 9

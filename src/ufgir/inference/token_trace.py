@@ -190,7 +190,7 @@ def attention_rollout(model: ReducedViT, image: Tensor) -> ClassAttention:
         before, whole = attended.source[0].double(), tokens.source[0].double()  # (M, N), (K, N)
         after = whole @ torch.linalg.pinv(before)  # (K, M)
         attention = SelfAttention(block.attn, block.norm1(attended.x), attended)
-        weights = attention._weights()[0].mean(dim=0).double()  # (M, M)
+        weights = attention.weights()[0].mean(dim=0).double()  # (M, M)
         gathered = (whole + after @ weights @ before) / 2 @ gathered
         gathered = gathered / gathered.sum(dim=1, keepdim=True).clamp(min=1e-12)  # EViT's fused weights add up to less
         if model.cache is not None:

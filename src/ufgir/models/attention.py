@@ -12,6 +12,12 @@ from ufgir.reducers.tokens import Tokens, at_least_float32, gather_tokens
 POLICY_EPSILON = 1e-6
 
 
+def call(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)`, but no call where it changes nothing: with few tokens calls take as long as the arithmetic."""
+    is_idle = type(module) is nn.Identity or (type(module) is nn.Dropout and not module.training)
+    return x if is_idle else module(x)
+
+
 class SelfAttention:
     """One block's attention over one sequence.
 
@@ -22,18 +28,18 @@ class SelfAttention:
 
     Attributes:
         queries, keys, values: (B, H, N, D) each.
-        policy: which tokens may be attended to (B, N), with a gradient (DynamicViT); None: all.
-        key_bias: added to the logits (B, 1, 1, N), or where they count if it is bool; None: nothing.
+        key_bias: log(size), added to the logits of each key (B, 1, 1, N) (ToMe), or a bool mask of padding (ATS).
     """
 
     def __init__(self, attn: nn.Module, x: Tensor, tokens: Tokens) -> None:
         batch, count, _ = x.shape
         qkv = attn.qkv(x).reshape(batch, count, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
         queries, keys, self.values = qkv.unbind(0)
-        self.queries, self.keys = attn.q_norm(queries), attn.k_norm(keys)
-        self.attn = attn
-        self.policy = tokens.policy
-        self.key_bias = _key_bias(tokens, self.queries.dtype)
+        self.queries, self.keys = call(attn.q_norm, queries), call(attn.k_norm, keys)
+        self.attn, self.policy = attn, tokens.policy
+        is_weighted = tokens.valid is None and tokens.size is not None
+        bias = tokens.size.log().to(self.queries.dtype) if is_weighted else tokens.valid
+        self.key_bias = None if bias is None else bias[:, None, None]
         self._matrix: Tensor | None = None
 
     @property
@@ -44,7 +50,7 @@ class SelfAttention:
     def cls_attention(self) -> Tensor:
         """Attention of the class token to every token, softmaxed for each head (B, H, N)."""
         if not self.attn.fused_attn:
-            return self._weights()[:, :, 0]
+            return self.weights()[:, :, 0]
         return self._softmaxed(self.queries[:, :, :1]).squeeze(2)
 
     def output(self, rows: Tensor | None = None) -> Tensor:
@@ -56,14 +62,13 @@ class SelfAttention:
             queries = _rows_of(self.queries, rows)  # (B, H, K, D)
             out = F.scaled_dot_product_attention(queries, self.keys, self.values, self.key_bias, dropout_p=drop)
         else:
-            out = self.attn.attn_drop(_rows_of(self._weights(), rows)) @ self.values
-        out = out.transpose(1, 2).flatten(2)  # (B, K, C)
-        return self.attn.proj_drop(self.attn.proj(self.attn.norm(out)))
+            out = self.attn.attn_drop(_rows_of(self.weights(), rows)) @ self.values
+        out = call(self.attn.norm, out.transpose(1, 2).flatten(2))  # (B, K, C)
+        return call(self.attn.proj_drop, self.attn.proj(out))
 
-    def _weights(self) -> Tensor:
+    def weights(self) -> Tensor:
         """The attention matrix (B, H, N, N), formed once."""
-        if self._matrix is None:
-            self._matrix = self._softmaxed(self.queries)
+        self._matrix = self._softmaxed(self.queries) if self._matrix is None else self._matrix
         return self._matrix
 
     def _softmaxed(self, queries: Tensor) -> Tensor:
@@ -86,13 +91,6 @@ class SelfAttention:
         weights = (logits - logits.amax(dim=-1, keepdim=True)).exp() * policy
         weights = (weights + POLICY_EPSILON / count) / (weights.sum(dim=-1, keepdim=True) + POLICY_EPSILON)
         return self.attn.attn_drop(weights.to(self.values.dtype)) @ self.values
-
-
-def _key_bias(tokens: Tokens, dtype: torch.dtype) -> Tensor | None:
-    """What changes the logits of each key (B, 1, 1, N): padding as a bool mask (ATS), or log(size) (ToMe)."""
-    if tokens.valid is not None:
-        return tokens.valid[:, None, None]
-    return None if tokens.size is None else tokens.size.log()[:, None, None].to(dtype)
 
 
 def _rows_of(values: Tensor, rows: Tensor | None) -> Tensor:

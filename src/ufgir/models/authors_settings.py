@@ -7,17 +7,17 @@ import yaml
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from ufgir.errors import UserError
-from ufgir.models.authors_checkpoint import REDUCER_PARAMETERS, AuthorsCheckpoint, Measures
+from ufgir.models.authors import REDUCER_PARAMETERS, AuthorsCheckpoint, Measures
 from ufgir.models.backbones import describe, named_backbones
+from ufgir.models.cache import CACHE_DEFAULTS
+from ufgir.reducers import REDUCERS
 
 SHAPES = "shapes of the weights"
 PAPER = "the paper's"
 PAPER_LAYERS = [3, 6, 9]
-REDUCERS = ("none", "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger")
-AUTHORS_REDUCERS = (*REDUCERS[1:], "kmedoids", "sinkhorn", "heuristic")  # prefixes of the authors' model names
+AUTHORS_REDUCERS = (*REDUCERS, "kmedoids", "sinkhorn", "heuristic")  # prefixes of the authors' model names
 LISTS_OF_RATES = ("topk", "evit")  # a list of the other reducers holds counts, or shares of all tokens
 DPCKNN_OPTIONS = {"k_neighbors": 5, "equal_weight": False}  # options of theirs and the only values that we have
-CACHE = {"gap": True, "recover_at_last": True, "pool_cls": False, "pool_clr": False}  # the paper's
 TIMM_NAMES = {
     "vit_base_patch16_224.in1k_mocov3": "vit_b_mocov3",  # timm has no weights of MoCo v3, only the architecture
     "vit_small_patch16_224.in1k_mocov3": "vit_small_patch16_224",
@@ -74,16 +74,8 @@ class AuthorsSettings:
     """The settings of a checkpoint's model and training, by the keys of our configuration.
 
     What the user gives counts first, then what the shapes of the weights prove, then what the file records. Cache
-    options and reduction layers that are found nowhere are the paper's.
-
-    Args:
-        checkpoint: the checkpoint.
-        measures: of its weights.
-        given: by the user.
-
-    Attributes:
-        values: the settings.
-        notes: what is contradicted or not followed, a sentence each.
+    options and reduction layers that are found nowhere are the paper's. The settings are in `values`; what is
+    contradicted or not followed is in `notes`, a sentence each.
 
     Raises:
         UserError: settings are missing or contradict the weights; all of them.
@@ -92,9 +84,19 @@ class AuthorsSettings:
     def __init__(self, checkpoint: AuthorsCheckpoint, measures: Measures, given: Mapping[str, Setting]) -> None:
         self.measures, self.given, self.recorded = measures, given, dict(_recorded(checkpoint))
         self.values: dict[str, Setting] = dict(given)
+        proven = {
+            "num_classes": measures.num_classes,
+            "reducer": measures.reducer,
+            "image_size": measures.side and measures.side * measures.patch,
+            "plugins.head.name": measures.head,
+            "plugins.head.multiplier": measures.multiplier,
+            "plugins.cache": True if measures.num_clr else None,  # there are caches without CLR tokens
+            "plugins.cache.num_clr": measures.num_clr,
+        }
+        proven = {key: Setting(value, SHAPES) for key, value in proven.items() if value is not None}
         self.notes = [f"{name}: {text}." for name, text in UNLIKE_OURS.items() if checkpoint.settings.get(name)]
         self.errors: list[str] = []
-        for source in (_proven(measures), self.recorded):
+        for source in (proven, self.recorded):
             for key, setting in source.items():
                 first = self.values.setdefault(key, setting)
                 if first.value != setting.value and key in given and setting.source == SHAPES:
@@ -153,17 +155,18 @@ class AuthorsSettings:
                 f"{recorded.source}=False: the weights have CLR tokens. If there is a cache, give plugins=clc or clca."
             )
         if self.values["plugins.cache"].value:
-            for option, default in CACHE.items():
-                self.values.setdefault(f"plugins.cache.{option}", Setting(default, PAPER))
+            paper = {f"plugins.cache.{option}": Setting(value, PAPER) for option, value in CACHE_DEFAULTS.items()}
+            self.values = paper | self.values
         else:
             self.values = {key: value for key, value in self.values.items() if not key.startswith("plugins.cache.")}
 
     def _check_reducer(self, recorded: Mapping[str, object]) -> None:
+        names = ", ".join(("none", *REDUCERS))
         if "reducer" not in self.values:
-            return self._missing("reducer", f"reducer={', '.join(REDUCERS)}")
+            return self._missing("reducer", f"reducer={names}")
         name, m = self.values["reducer"].value, self.measures
-        if name not in REDUCERS:
-            self.errors.append(f"{self._named('reducer')}: expected one of {', '.join(REDUCERS)}.")
+        if name != "none" and name not in REDUCERS:
+            self.errors.append(f"{self._named('reducer')}: expected one of {names}.")
         elif name in REDUCER_PARAMETERS and m.reducer is None:
             self.errors.append(f"{self._named('reducer')}: the weights have no parameters of it. Give reducer=NAME.")
         for option, ours in DPCKNN_OPTIONS.items() if name == "dpcknn" else ():
@@ -180,39 +183,27 @@ class AuthorsSettings:
                     "Give reduction_layers=A,B,..., blocks counted from 0."
                 )
         rate = self.values.get("keep_rate")
-        if rate and "keep_rate" not in self.given:
-            if name == "none" or (isinstance(rate.value, list) and name not in LISTS_OF_RATES):
-                del self.values["keep_rate"]
-                rate = None
-        if rate is None and name != "none":
+        means_another = rate and (name == "none" or (isinstance(rate.value, list) and name not in LISTS_OF_RATES))
+        if means_another and "keep_rate" not in self.given:
+            del self.values["keep_rate"]
+        if "keep_rate" not in self.values and name != "none":
             self._missing("keep_rate", "keep_rate=RATE, the share of tokens kept at each reduction layer")
-
-
-def _proven(m: Measures) -> dict[str, Setting]:
-    values = {
-        "num_classes": m.num_classes,
-        "reducer": m.reducer,
-        "image_size": m.side and m.side * m.patch,
-        "plugins.head.name": m.head,
-        "plugins.head.multiplier": m.multiplier,
-        "plugins.cache": True if m.num_clr else None,  # there are caches without CLR tokens
-        "plugins.cache.num_clr": m.num_clr,
-    }
-    return {key: Setting(value, SHAPES) for key, value in values.items() if value is not None}
 
 
 def _recorded(checkpoint: AuthorsCheckpoint) -> Iterator[tuple[str, Setting]]:
     """The settings in `args` or `config` that are understood."""
 
-    def find(names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-        """Those recorded under one of these names, in whatever section, that have a value."""
-        for name in names:
-            for key, value in checkpoint.settings.items():
-                if (key == name or key.endswith(f".{name}")) and value not in (None, ""):
-                    yield f"{checkpoint.section}.{key}", value
+    def find(*names: str) -> list[tuple[str, Any]]:
+        """The source and the value of those recorded under these names, in whatever section, that have a value."""
+        return [
+            (f"{checkpoint.section}.{key}", value)
+            for name in names
+            for key, value in checkpoint.settings.items()
+            if (key == name or key.endswith(f".{name}")) and value not in (None, "")
+        ]
 
     for key, (kind, names) in RECORDED.items():
-        for source, value in find(names):
+        for source, value in find(*names):
             try:
                 if isinstance(value, str) and key != "dataset":
                     value = yaml.safe_load(value)
@@ -220,21 +211,20 @@ def _recorded(checkpoint: AuthorsCheckpoint) -> Iterator[tuple[str, Setting]]:
                 break
             except (ValidationError, yaml.YAMLError):  # not one that we could use
                 continue
-    for source, name in find(("model", "model_name", "arch", "backbone", "model.name")):
+    for source, name in find("model", "model_name", "arch", "backbone", "model.name")[:1]:
         reducer = next((reducer for reducer in AUTHORS_REDUCERS if str(name).startswith(f"{reducer}_")), "none")
         backbone = str(name).removeprefix(f"{reducer}_")
         yield "backbone", Setting(TIMM_NAMES.get(backbone, backbone), source)
         yield "reducer", Setting(reducer, source)
-        break
-    multiplier = next((value for _, value in find(("ifa_dws_conv_groups",))), 2)
-    for source, aggregates in find(("ifa_head",)):
+    multiplier = next((value for _, value in find("ifa_dws_conv_groups")), 2)
+    for source, aggregates in find("ifa_head"):
         head = "linear" if not aggregates else "cla" if multiplier else "ifa"
         yield "plugins.head.name", Setting(head, source)
         if head == "cla":
             yield "plugins.head.multiplier", Setting(multiplier, f"{checkpoint.section}.ifa_dws_conv_groups")
-    for source, both in find(("train_trainval",)):
+    for source, both in find("train_trainval"):
         yield "protocol", Setting("test" if both else "val", source)
-    cooldown = next((value for _, value in find(("cooldown_epochs",))), 0)
-    for source, epochs in find(("epochs",)):
+    cooldown = next((value for _, value in find("cooldown_epochs")), 0)
+    for source, epochs in find("epochs"):
         if isinstance(epochs, int) and isinstance(cooldown, int) and epochs > 0:
             yield "trainer.max_epochs", Setting(epochs + cooldown, f"{source} and cooldown_epochs")

@@ -3,9 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache as memoize
-from pathlib import Path
+from typing import NamedTuple
 
 import timm
 import torch
@@ -15,7 +14,6 @@ from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
 from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.models.vit import POOLS
-from ufgir.models.weights import load_weights
 from ufgir.utils import project_dir
 
 OFFICIAL_FILES = {
@@ -29,22 +27,15 @@ BLOCK_PARTS = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "dro
 ATTENTION_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 
 
-@dataclass(frozen=True)
-class BackboneInfo:
-    """A backbone before it is built.
-
-    Attributes:
-        patch: pixels that one patch token stands for, height and width; in a hybrid the stem's stride included.
-        prefix: class token and registers.
-        parameters: of all but the classifier.
-    """
+class BackboneInfo(NamedTuple):
+    """A backbone before it is built."""
 
     depth: int
-    patch: tuple[int, int]
+    patch: tuple[int, int]  # pixels that one patch token stands for, height and width; a hybrid's stem included
     embed_dim: int
     num_heads: int
-    prefix: int
-    parameters: int
+    prefix: int  # class token and registers
+    parameters: int  # of all but the classifier
 
 
 @memoize
@@ -74,11 +65,7 @@ def backbone_label(name: str, kwargs: Mapping | None = None) -> str:
 
 
 def describe(name: str, kwargs: Mapping | None = None) -> BackboneInfo:
-    """Depth, sizes and parameters of a backbone, without building its weights.
-
-    Args:
-        name: a timm name, or one of our config names.
-        kwargs: sizes for timm's VisionTransformer.
+    """Depth, sizes and parameters of a backbone by timm's name or ours, with sizes for timm's VisionTransformer.
 
     Raises:
         UserError: timm does not know the name or the sizes, or the model is not a plain ViT.
@@ -92,8 +79,9 @@ def _describe(name: str, kwargs: str) -> BackboneInfo:
     vit = build_on_meta(name, **json.loads(kwargs))
     patch = vit.patch_embed.feat_ratio(as_scalar=False)
     parameters = sum(parameter.numel() for key, parameter in vit.named_parameters() if not key.startswith("head."))
-    heads = vit.blocks[0].attn.num_heads
-    return BackboneInfo(len(vit.blocks), tuple(patch), vit.embed_dim, heads, vit.num_prefix_tokens, parameters)
+    return BackboneInfo(
+        len(vit.blocks), tuple(patch), vit.embed_dim, vit.blocks[0].attn.num_heads, vit.num_prefix_tokens, parameters
+    )
 
 
 def official_file(name: str, kwargs: Mapping) -> str | None:
@@ -104,55 +92,12 @@ def official_file(name: str, kwargs: Mapping) -> str | None:
 
 def has_other_sizes(name: str, kwargs: Mapping) -> bool:
     """Whether `kwargs` make it another model than the one of this name, of which there may be trained weights."""
-    if not kwargs:
-        return False
-    models = build_on_meta(name, **kwargs), build_on_meta(name)
-    ours, theirs = ({key: value.shape for key, value in vit.state_dict().items()} for vit in models)
-    return ours != theirs or models[0].blocks[0].attn.num_heads != models[1].blocks[0].attn.num_heads
 
+    def sizes(**kwargs) -> tuple[dict, int]:
+        vit = build_on_meta(name, **kwargs)
+        return {key: value.shape for key, value in vit.state_dict().items()}, vit.blocks[0].attn.num_heads
 
-def build(
-    name: str,
-    *,
-    num_classes: int,
-    img_size: int,
-    pretrained: bool = False,
-    checkpoint: str | Path | None = None,
-    kwargs: Mapping | None = None,
-) -> VisionTransformer:
-    """A timm VisionTransformer for `img_size` pixels and `num_classes`, position embeddings resampled as timm does.
-
-    Args:
-        name: timm name.
-        num_classes: number of classes of its new linear head.
-        img_size: side of the input images, pixels.
-        pretrained: load timm's published weights.
-        checkpoint: file with weights of this backbone, see `weights.load_weights`; then `pretrained` has no effect.
-        kwargs: sizes for timm's VisionTransformer.
-
-    Raises:
-        UserError: unknown or unsupported model, or no weights for it; never a silent random start.
-    """
-    sizes = dict(kwargs or {})
-    kwargs = {**sizes, "num_classes": num_classes, "img_size": img_size}
-    build_on_meta(name, **kwargs)
-    if checkpoint is not None:
-        vit = timm.create_model(name, **kwargs)
-        load_weights(vit, checkpoint, name)
-        return vit
-    if not pretrained:
-        return timm.create_model(name, **kwargs)
-    if text := official_file(name, sizes):
-        raise UserError(text)
-    if has_other_sizes(name, sizes):
-        raise UserError(f"backbone.name={name} with {sizes}: there are no trained weights of these sizes.")
-    try:
-        return timm.create_model(name, pretrained=True, **kwargs)
-    except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights
-        raise UserError(
-            f"backbone.name={name}: could not download pretrained weights ({summarize(error)}). Start from random "
-            "weights with backbone.pretrained=false, or give a local file with backbone.checkpoint=FILE."
-        ) from error
+    return bool(kwargs) and sizes(**kwargs) != sizes()
 
 
 def build_on_meta(name: str, **kwargs) -> VisionTransformer:
@@ -188,10 +133,10 @@ def unsupported(model: torch.nn.Module) -> str | None:
         return f"it pools by global_pool={model.global_pool!r} instead of {', '.join(POOLS)}"
     if model.attn_pool is not None and type(model.attn_pool) is not AttentionPoolLatent:
         return f"it pools by a {type(model.attn_pool).__name__}"
-    kinds = {type(block).__name__ for block in model.blocks if type(block) is not Block}
-    kinds |= {type(block.attn).__name__ for block in model.blocks if not kinds and type(block.attn) is not Attention}
-    if kinds:
-        return f"its blocks are built of {', '.join(sorted(kinds))}"
-    parts = {part for block in model.blocks for part, _ in block.named_children()} - BLOCK_PARTS
-    parts |= {part for block in model.blocks for part, _ in block.attn.named_children()} - ATTENTION_PARTS
-    return f"its blocks have parts that are not known here: {', '.join(sorted(parts))}" if parts else None
+    for part, known, kind in (("blocks", BLOCK_PARTS, Block), ("attention layers", ATTENTION_PARTS, Attention)):
+        modules = [block if kind is Block else block.attn for block in model.blocks]
+        if others := {type(module).__name__ for module in modules if type(module) is not kind}:
+            return f"its {part} are built of {', '.join(sorted(others))}"
+        if unknown := {name for module in modules for name, _ in module.named_children()} - known:
+            return f"its {part} have parts that are not known here: {', '.join(sorted(unknown))}"
+    return None

@@ -29,15 +29,10 @@ def cache_options(cache: bool | Mapping | None) -> dict | None:
 
 @dataclass
 class CacheState:
-    """What one forward pass remembers.
+    """What one forward pass remembers."""
 
-    Attributes:
-        pooled: length of the leading part of the sequence that the next means are taken over.
-        entries: cached tokens (B, 1 or num_clr, C) in block order, the mean before the CLR of each block.
-    """
-
-    pooled: int
-    entries: list[Tokens] = field(default_factory=list)
+    pooled: int  # length of the leading part of the sequence that the next means are taken over
+    entries: list[Tokens] = field(default_factory=list)  # (B, 1 or num_clr, C) each, block by block, mean before CLR
 
 
 class CrossLayerCache(nn.Module):
@@ -71,10 +66,7 @@ class CrossLayerCache(nn.Module):
         if num_clr < 0 or (num_clr == 0 and not gap):
             raise ValueError(f"cache: num_clr={num_clr} with gap={gap}; num_clr is at least 1, or 0 while gap is on.")
         self.recovery_layers = tuple(sorted(recovery_layers))
-        self.num_clr = num_clr
-        self.gap = gap
-        self.pool_cls = pool_cls
-        self.pool_clr = pool_clr
+        self.num_clr, self.gap, self.pool_cls, self.pool_clr = num_clr, gap, pool_cls, pool_clr
         self.clr = nn.Parameter(cls_token.detach().repeat(1, num_clr, 1)) if num_clr else None
         position = torch.randn_like(self.clr) * 0.02 if num_clr and embed_position else None
         self.pos_embed = None if position is None else nn.Parameter(position)
@@ -100,6 +92,3 @@ class CrossLayerCache(nn.Module):
                 # After a recovery the last tokens are the newest cached copies: from here on they are the CLR.
                 state.entries.append(tokens.last(self.num_clr))
         return tokens
-
-    def extra_repr(self) -> str:
-        return f"recovery_layers={self.recovery_layers}, num_clr={self.num_clr}, gap={self.gap}"

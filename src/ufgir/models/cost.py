@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -23,11 +22,8 @@ def count_macs(model: nn.Module, img_size: int) -> int:
     """Multiply-accumulates of the whole forward pass of one image, which the paper calls FLOPs.
 
     fvcore does not know the fused attention operator, so a handle for it is registered and, for our models, its count
-    is checked against the token counts. Mode, buffers and dtype of the model are as before afterwards.
-
-    Args:
-        model: images (1, 3, S, S) -> logits.
-        img_size: side S of the image, pixels. It shows noise, always the same: ATS keeps other numbers of other images.
+    is checked against the token counts. Mode, buffers and dtype of the model are as before afterwards. The image, of
+    `img_size` pixels a side, shows noise, always the same: ATS keeps other numbers of tokens of other images.
 
     Raises:
         RuntimeError: the counted attention differs from the closed form.
@@ -38,7 +34,12 @@ def count_macs(model: nn.Module, img_size: int) -> int:
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         total, by_operator = int(analysis.total()), analysis.by_operator()
         counted = int(by_operator.get(ATTENTION, 0))
-        if isinstance(model, ReducedViT) and counted != (expected := fused_attention_macs(model, image)):
+        blocks: list[BlockOutput] = []
+        if isinstance(model, ReducedViT):
+            model.forward_features(image, observe=blocks.append)
+        # 2 Q N C for each block on the fused operator, Q tokens attending to N.
+        expected = sum(2 * b.queries * b.attended.x.shape[1] * model.embed_dim for b in blocks if b.is_fused)
+        if blocks and counted != expected:
             raise RuntimeError(f"fvcore counted {counted} MACs of attention, the token counts give {expected}.")
     return total
 
@@ -48,33 +49,18 @@ def example_image(img_size: int) -> torch.Tensor:
     return torch.randn(1, 3, img_size, img_size, generator=torch.Generator().manual_seed(0))
 
 
-def fused_attention_macs(model: ReducedViT, image: torch.Tensor) -> int:
-    """Closed form of what fused attention costs: 2 Q N C for each block that uses it, Q tokens attending to N."""
-    blocks: list[BlockOutput] = []
-    with evaluating(model):
-        model.forward_features(image, observe=blocks.append)
-    return sum(2 * block.queries * block.attended.x.shape[1] * model.embed_dim for block in blocks if block.is_fused)
-
-
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
     """MACs of softmax(Q K^T) V from the traced shapes: Q (..., N, D), K (..., M, D), V (..., M, E)."""
     query, key, value = (tensor.type().sizes() for tensor in inputs[:3])
     return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-@dataclass(frozen=True)
-class CostEstimate:
-    """The cost of a model that has not been built.
+class CostEstimate(NamedTuple):
+    """The cost of a model that has not been built, without the reducers' own computations and parameters."""
 
-    Attributes:
-        macs: multiply-accumulates of one image, without those of normalisation and of the reducers themselves.
-        parameters: without those of the cache and of the reducers themselves.
-        tokens: that leave each block, class token and registers included; for ATS at most.
-    """
-
-    macs: int
-    parameters: int
-    tokens: tuple[int, ...]
+    macs: int  # multiply-accumulates of one image, without those of normalisation
+    parameters: int  # without those of the cache
+    tokens: tuple[int, ...]  # that leave each block, class token and registers included; for ATS at most
 
 
 def estimate_cost(
@@ -91,49 +77,40 @@ def estimate_cost(
 ) -> CostEstimate:
     """Estimate the cost of `create_model` with the same arguments; nothing is built and no image is processed."""
     info, cached = describe(backbone, backbone_kwargs), cache_options(cache)
-    (height, width), dim = info.patch, info.embed_dim
+    (height, width), dim, prefix = info.patch, info.embed_dim, info.prefix
     patches = (img_size // height) * (img_size // width)
-    kind, options = resolve_reducer(reducer)
+    (kind, options), (head_kind, head_options) = resolve_reducer(reducer), resolve_head(head)
     rates = stage_keep_rates(keep_rate, len(reduction_layers))
-    macs, tokens = patches * 3 * height * width * dim, []
-    head_kind, head_options = resolve_head(head)
     with torch.device("meta"):
-        stages = [Stage(s, rates, patches, dim, cached is not None) for s in range(len(rates))] if kind else []
         reducers = {
-            layer: kind(stage, **options)
-            for layer, stage in zip(reduction_layers, stages, strict=False)
-            if stage.keep_rate < 1
+            layer: kind(Stage(s, rates, patches, dim, cached is not None), **options)
+            for s, layer in enumerate(reduction_layers if kind else ())
+            if rates[s] < 1
         }
         groups = len({*reduction_layers, info.depth - 1})
         linear = nn.Linear(dim, num_classes)
         classifier = head_kind(dim, groups, num_classes, **head_options) if head_kind else linear
-    for attended, queries, left in _tokens(info.depth, patches, reducers, reduction_layers, cached):
-        attended, queries, left = (info.prefix + count for count in (attended, queries, left))
-        tokens.append(left)
-        macs += dim * (3 * attended * dim + 2 * attended * queries + queries * dim + 2 * MLP_RATIO * left * dim)
-    weights = [parameter.numel() for parameter in classifier.parameters() if parameter.ndim > 1]
-    parameters = info.parameters + sum(parameter.numel() for parameter in classifier.parameters())
-    return CostEstimate(macs + sum(weights), parameters, tuple(tokens))
-
-
-def _tokens(
-    depth: int, patches: int, reducers: Mapping[int, Reducer], layers: Sequence[int], cached: Mapping | None
-) -> list[tuple[int, int, int]]:
-    """Tokens of each block without the prefix: attended to, attending, leaving, with the cache and the reducers."""
-    appended = cached["num_clr"] if cached else 0
-    body, entries, blocks = patches + appended, 0, []
-    recovery = {*layers, *([depth - 2] if cached and cached["recover_at_last"] else [])}
-    for layer in range(depth):
+    macs, tokens, recovery = patches * 3 * height * width * dim, [], set(reduction_layers)
+    appended = entries = 0  # of the sequence's tokens from the cache, and of the cache itself
+    if cached:
+        appended = cached["num_clr"]
+        recovery |= {info.depth - 2} if cached["recover_at_last"] else set()
+    body = patches + appended
+    for layer in range(info.depth):
         attended = queries = left = body
         if reducer := reducers.get(layer):
             spared = appended if reducer.spares_appended else 0
             left = reducer.num_kept(body - spared) + spared
-            attended = left if reducer.place == "before_block" else body
-            queries = body if reducer.place == "after_attention" else left
-        blocks.append((attended, queries, left))
-        body = left
+            attended = left if reducer.place() == "before_block" else body
+            queries = body if reducer.place() == "after_attention" else left
+        attended, queries, body = prefix + attended, prefix + queries, left
+        macs += dim * (3 * attended * dim + 2 * attended * queries + queries * dim)
+        macs += 2 * MLP_RATIO * (prefix + left) * dim**2
+        tokens.append(prefix + left)
         if cached and layer in recovery:
             body, appended, entries = body + entries, appended + entries, 0
         if cached and layer < max(recovery):
-            entries += cached["gap"] + cached["num_clr"]
-    return blocks
+            entries += cached["gap"] + min(cached["num_clr"], prefix + body)
+    weights = list(classifier.parameters())
+    macs += sum(weight.numel() for weight in weights if weight.ndim > 1)
+    return CostEstimate(macs, info.parameters + sum(weight.numel() for weight in weights), tuple(tokens))

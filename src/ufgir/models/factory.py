@@ -4,12 +4,20 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import timm
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from ufgir.errors import UserError
-from ufgir.models import backbones
+from ufgir.errors import UserError, summarize
+from ufgir.models.backbones import (
+    build_on_meta,
+    has_other_sizes,
+    official_file,
+    timm_name_and_kwargs,
+    unsupported,
+)  # fmt: skip
 from ufgir.models.vit import ReducedViT
+from ufgir.models.weights import load_weights
 from ufgir.reducers import Reducer
 
 
@@ -48,31 +56,32 @@ def create_model(
         UserError: unknown or unsupported backbone, weights that are not available, or parts that do not go together.
         ValueError: an option out of its range.
     """
-    name, kwargs = backbones.timm_name_and_kwargs(backbone)
-    vit = backbones.build(
-        name,
-        num_classes=num_classes,
-        img_size=img_size,
-        pretrained=pretrained,
-        checkpoint=checkpoint,
-        kwargs={**kwargs, **(backbone_kwargs or {})},
-    )
+    name, kwargs = timm_name_and_kwargs(backbone)
+    sizes = {**kwargs, **(backbone_kwargs or {})}
+    options = {**sizes, "num_classes": num_classes, "img_size": img_size}
+    build_on_meta(name, **options)
+    if not pretrained or checkpoint is not None:
+        vit = timm.create_model(name, **options)
+        if checkpoint is not None:
+            load_weights(vit, checkpoint, name)
+    elif text := official_file(name, sizes):
+        raise UserError(text)
+    elif has_other_sizes(name, sizes):
+        raise UserError(f"backbone.name={name} with {sizes}: there are no trained weights of these sizes.")
+    else:
+        try:
+            vit = timm.create_model(name, pretrained=True, **options)
+        except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights
+            raise UserError(
+                f"backbone.name={name}: could not download pretrained weights ({summarize(error)}). Start from random "
+                "weights with backbone.pretrained=false, or give a local file with backbone.checkpoint=FILE."
+            ) from error
     return ReducedViT(
         vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
     )
 
 
-def wrap(
-    vit: VisionTransformer,
-    *,
-    num_classes: int | None = None,
-    img_size: int | None = None,
-    reducer: str | Mapping | type[Reducer] = "none",
-    keep_rate: float | Sequence[float] = 1.0,
-    reduction_layers: Sequence[int] = (3, 6, 9),
-    cache: bool | Mapping = False,
-    head: str | Mapping | type[nn.Module] = "linear",
-) -> ReducedViT:
+def wrap(vit: VisionTransformer, *, num_classes: int | None = None, img_size: int | None = None, **parts) -> ReducedViT:
     """Give token reduction and the plug-ins to a timm ViT: images (B, 3, S, S) -> logits (B, classes).
 
     `vit` is copied, weights included, and stays as it is. The result has timm's parameter names for all that it shares
@@ -83,28 +92,22 @@ def wrap(
         vit: a plain timm `VisionTransformer`.
         num_classes: number of classes; another one than the ViT's gets a new classifier. None: the ViT's own.
         img_size: side S of the images, pixels; position embeddings are resampled to it. None: the ViT's own.
-        reducer, keep_rate, reduction_layers, cache, head: as in `create_model`.
+        parts: reducer, keep_rate, reduction_layers, cache and head, as in `create_model`.
 
     Raises:
         UserError: the ViT cannot be wrapped, or not with these parts or this size; the message says why.
         ValueError: an option out of its range.
     """
-    if reason := backbones.unsupported(vit):
+    if reason := unsupported(vit):
         raise UserError(f"this model cannot be wrapped: {reason}. Give a plain timm ViT such as deit_tiny_patch16_224.")
     vit = copy.deepcopy(vit)
     if img_size is not None and vit.patch_embed.img_size != (img_size, img_size):
-        _resize(vit, img_size)
+        height, width = vit.patch_embed.feat_ratio(as_scalar=False)
+        if img_size % height or img_size % width:
+            raise UserError(f"img_size={img_size}: expected a multiple of the patch size, {height} x {width} pixels.")
+        vit.set_input_size(img_size=(img_size, img_size))
     if num_classes is not None and num_classes != vit.num_classes:
         vit.reset_classifier(num_classes)
     if vit.num_classes == 0:
         raise UserError("this model has no classifier (num_classes=0); give num_classes.")
-    return ReducedViT(
-        vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
-    )
-
-
-def _resize(vit: VisionTransformer, img_size: int) -> None:
-    height, width = vit.patch_embed.feat_ratio(as_scalar=False)
-    if img_size % height or img_size % width:
-        raise UserError(f"img_size={img_size}: expected a multiple of the patch size, {height} x {width} pixels.")
-    vit.set_input_size(img_size=(img_size, img_size))
+    return ReducedViT(vit, **parts)

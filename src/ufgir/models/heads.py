@@ -16,11 +16,7 @@ from ufgir.reducers.base import resolve_part
 class CrossLayerHead(nn.Sequential):
     """CLA, the cross-layer aggregation head (paper, section 3.3): (B, C, G) class tokens -> (B, classes).
 
-    Args:
-        dim: width C of the class tokens.
-        groups: number G of collected blocks.
-        num_classes: number of classes; 0: features (B, multiplier * C).
-        multiplier: channels of the depthwise convolution per input channel.
+    `multiplier` m is the number of channels of the depthwise convolution per input channel; features are (B, mC).
     """
 
     def __init__(self, dim: int, groups: int, num_classes: int, multiplier: int = 2) -> None:
@@ -45,13 +41,7 @@ class CrossLayerHead(nn.Sequential):
 
 
 class IntermediateFeatureHead(nn.Sequential):
-    """IFA, intermediate feature aggregation (prior work): (B, C, G) class tokens -> (B, classes).
-
-    Args:
-        dim: width C of the class tokens.
-        groups: number G of collected blocks.
-        num_classes: number of classes; 0: features (B, C).
-    """
+    """IFA, intermediate feature aggregation (prior work): (B, C, G) class tokens -> (B, classes); features (B, C)."""
 
     def __init__(self, dim: int, groups: int, num_classes: int) -> None:
         super().__init__(
@@ -70,7 +60,6 @@ def resolve_head(head: str | Mapping | type[nn.Module]) -> tuple[type[nn.Module]
     """The class of an aggregation head and its options; the class is None for `linear`, which is timm's own.
 
     Raises:
-        ValueError: an unknown name or option.
-        UserError: a class that cannot be imported.
+        ValueError: an unknown name or option, or a class that is no module.
     """
-    return resolve_part("head", head, {"linear": None, **HEADS}, positional=3)
+    return resolve_part("head", head, {"linear": None, **HEADS}, nn.Module, positional=3)

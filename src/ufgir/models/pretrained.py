@@ -1,8 +1,8 @@
 """Pretrained weights fetched ahead, into the caches where a run without a network finds them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import timm
@@ -17,21 +17,13 @@ NO_WEIGHTS, OFFICIAL, FAILED = "no weights exist", "needs an official file", "fa
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm takes from a repository of the hub, best first
 
 
-@dataclass(frozen=True)
-class FetchedWeights:
-    """The weights of one backbone.
+class FetchedWeights(NamedTuple):
+    """The weights of one backbone."""
 
-    Attributes:
-        backbone: its label.
-        state: `CACHED`, `FETCHED` or `LOCAL` where they are available, else `NO_WEIGHTS`, `OFFICIAL` or `FAILED`.
-        file: where they are; None where they are not.
-        reason: why they are not available and what to do; empty otherwise.
-    """
-
-    backbone: str
-    state: str
-    file: Path | None = None
-    reason: str = ""
+    backbone: str  # its label
+    state: str  # `CACHED`, `FETCHED` or `LOCAL` where they are available, else `NO_WEIGHTS`, `OFFICIAL` or `FAILED`
+    file: Path | None = None  # where they are
+    reason: str = ""  # why they are not available and what to do
 
 
 def fetch_weights(backbones: Iterable[Mapping]) -> Iterator[FetchedWeights]:

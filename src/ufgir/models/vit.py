@@ -3,20 +3,23 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from timm.layers import Mlp
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.models.attention import SelfAttention
+from ufgir.models.attention import SelfAttention, call
 from ufgir.models.cache import CacheState, CrossLayerCache, cache_options
 from ufgir.models.heads import resolve_head
-from ufgir.reducers import REDUCERS, Keep, Reducer, Stage, Tokens, reducer_name, resolve_reducer
+from ufgir.reducers import REDUCERS, Reducer, Stage, Tokens, reducer_name, resolve_reducer
 
 POOLS = ("token", "avg", "map")  # timm's ways from tokens to one feature vector that are supported
+FEW = 64  # tokens up to which the calls of timm's modules take a noticeable part of a block's time
 
 
 @contextmanager
@@ -35,9 +38,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def stage_keep_rates(keep_rate: float | Sequence[float], stages: int) -> tuple[float, ...]:
     """One keep rate for each of `stages` reduction layers.
 
-    Attributes:
-        keep_rates: one rate for each reduction layer.
-
     Raises:
         ValueError: a rate outside (0, 1], or a list of another length.
     """
@@ -49,62 +49,47 @@ def stage_keep_rates(keep_rate: float | Sequence[float], stages: int) -> tuple[f
     return tuple(float(rate) for rate in rates)
 
 
-def check_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
-    """Reduction layers of a backbone with `depth` blocks.
-
-    Raises:
-        ValueError: not ascending, or no such block.
-    """
-    layers = tuple(int(layer) for layer in layers)
-    if not layers or list(layers) != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= depth:
-        raise ValueError(f"reduction_layers={list(layers)}: give ascending blocks from 0 to {depth - 1}, each once.")
-    return layers
-
-
 class BlockOutput(NamedTuple):
-    """What happened in one block.
+    """What happened in one block."""
 
-    Attributes:
-        attended: the sequence whose tokens were attended to.
-        queries: number of tokens that attended.
-        is_fused: whether the attention matrix was never formed.
-        tokens: the sequence that left the block.
-    """
-
-    attended: Tokens
-    queries: int
-    is_fused: bool
-    tokens: Tokens
+    attended: Tokens  # the sequence whose tokens were attended to
+    queries: int  # number of tokens that attended
+    is_fused: bool  # whether the attention matrix was never formed
+    tokens: Tokens  # the sequence that left the block
 
 
 def run_block(block: nn.Module, tokens: Tokens, reducer: Reducer | None) -> BlockOutput:
-    """timm's pre-norm block with the three places where a reducer may act.
-
-    Args:
-        block: a timm `Block`.
-        tokens: the sequence that enters.
-        reducer: what acts in this block, if anything.
-    """
-    if reducer is None and tokens.attends_plainly:
+    """timm's pre-norm block on a sequence, with the three places where a reducer, if there is one, may act."""
+    # In evaluation of few tokens timm's modules for the block and its parts are left out, which changes no bit.
+    is_lean = (
+        not block.training and tokens.x.shape[1] <= FEW and not any(map(has_hooks, (block, block.attn, block.mlp)))
+    )
+    if reducer is None and tokens.size is None and tokens.token_weight is None and not is_lean:
         return BlockOutput(tokens, tokens.x.shape[1], block.attn.fused_attn, tokens.with_x(block(tokens.x)))
     if reducer is not None:
         tokens = reducer.before_block(tokens)
     attended, rows = tokens, None
     attention = SelfAttention(block.attn, block.norm1(tokens.x), tokens)
     if reducer is not None and (kept := reducer.select_queries(tokens, attention)) is not None:
-        tokens, rows = tokens.assign(kept), _rows(kept, tokens.prefix)
+        front = torch.arange(tokens.prefix, device=kept.index.device).expand(kept.index.shape[0], -1)
+        rows = torch.cat((front, kept.index + tokens.prefix), dim=1)  # (B, K), with the prefix
+        tokens = tokens.assign(kept)
     out = attention.output(rows)  # (B, K, C)
-    tokens = tokens.with_x(tokens.x + block.drop_path1(block.ls1(out)))
+    tokens = tokens.with_x(tokens.x + call(block.drop_path1, call(block.ls1, out)))
     if reducer is not None:
         tokens = reducer.after_attention(tokens, attention)
-    tokens = tokens.with_x(tokens.x + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens.x)))))
+    x, mlp = block.norm2(tokens.x), block.mlp
+    if is_lean and type(mlp) is Mlp:
+        x = call(mlp.norm, call(mlp.drop1, mlp.act(mlp.fc1(x))))
+        x = call(mlp.drop2, mlp.fc2(x))
+    else:
+        x = mlp(x)
+    tokens = tokens.with_x(tokens.x + call(block.drop_path2, call(block.ls2, x)))
     return BlockOutput(attended, out.shape[1], attention.is_fused, tokens)
 
 
-def _rows(kept: Keep, prefix: int) -> Tensor:
-    """Positions in the whole sequence (B, prefix + m) of the prefix and of the kept tokens of its body."""
-    front = torch.arange(prefix, device=kept.index.device).expand(kept.index.shape[0], -1)
-    return torch.cat((front, kept.index + prefix), dim=1)
+def has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class ReducedViT(VisionTransformer):
@@ -114,20 +99,13 @@ class ReducedViT(VisionTransformer):
     into timm's own model; `reducer="none", cache=False, head="linear"` computes what timm computes, bit for bit.
 
     Args:
-        vit: a supported timm model (see `backbones.unsupported`); its modules are shared, not copied.
-        reducer: `none`, a name in `ufgir.reducers.REDUCERS`, a subclass of `Reducer`, or a mapping with `name` or
-            `_target_` and the reducer's own options.
-        keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one rate for each.
-        reduction_layers: 0-indexed blocks, ascending; cache and aggregation heads use them too.
-        cache: CLC off, on, or its options `num_clr, gap, recover_at_last, pool_cls, pool_clr`.
-        head: `linear` (timm's own), `cla`, `ifa`, a head class, or a mapping with `name` or `_target_` and options.
-
-    A backbone without a class token takes the reducers that do not score tokens by its attention, no cache and the
-    linear head.
+        vit: a supported timm model (see `backbones.unsupported`); its modules are shared, not copied. Without a class
+            token it takes the reducers that do not score tokens by its attention, no cache and the linear head.
+        reducer, keep_rate, reduction_layers, cache, head: as in `ufgir.create_model`.
 
     Raises:
         ValueError: an option is out of its range; the message says what is allowed.
-        UserError: parts that do not go together, or a class that cannot be imported.
+        UserError: parts that do not go together.
     """
 
     def __init__(
@@ -144,57 +122,51 @@ class ReducedViT(VisionTransformer):
         # Containers are copied so that a replaced head leaves `vit` as it was; what is in them is shared.
         self.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in vars(vit).items()})
         depth, cache_with = len(self.blocks), cache_options(cache)
-        self.reduction_layers = check_layers(reduction_layers, depth)
+        self.reduction_layers = layers = tuple(int(layer) for layer in reduction_layers)
+        if not layers or list(layers) != sorted({*layers} & {*range(depth)}):
+            raise ValueError(f"reduction_layers={list(layers)}: give ascending blocks of 0 to {depth - 1}, each once.")
         self._reducer, self._head = resolve_reducer(reducer), resolve_head(head)
         self._check_parts(cache_with is not None)
         self.cache = None
         if cache_with is not None:
-            recovery = {*self.reduction_layers, *([depth - 2] if cache_with.pop("recover_at_last") else [])}
+            recovery = {*layers, *([depth - 2] if cache_with.pop("recover_at_last") else [])}
             embed_position = self.pos_embed is not None and not self.no_embed_class
             self.cache = CrossLayerCache(self.cls_token, recovery, embed_position, **cache_with)
         kind, options = self._reducer
-        self.reducers = nn.ModuleDict()
-        for layer, stage in self._stages(keep_rate).items():
-            if stage.keep_rate < 1:
-                self.reducers[layer] = kind(stage, **options)
-        self.keep_rates = stage_keep_rates(keep_rate if kind else 1.0, len(self.reduction_layers))
+        self.keep_rates = stage_keep_rates(keep_rate if kind else 1.0, len(layers))
+        stages = self._stages(self.keep_rates).items()
+        self.reducers = nn.ModuleDict({key: kind(stage, **options) for key, stage in stages if stage.keep_rate < 1})
         self.collected_layers: tuple[int, ...] = ()
         if self._head[0] is not None:
-            self.collected_layers = tuple(sorted({*self.reduction_layers, depth - 1}))
+            self.collected_layers = tuple(sorted({*layers, depth - 1}))
             self.norm = self.fc_norm = nn.Identity()  # dead parameters would break DDP
             self.head = self._make_head(self.num_classes)
-        for part in (self.reducers, self.cache):
-            if part is not None:
-                self._like_backbone(part)
+        self._like_backbone(nn.ModuleList(part for part in (self.reducers, self.cache) if part is not None))
         self._losses: tuple[Tensor, ...] = ()
         self._warn(stacklevel=4)
 
     def _check_parts(self, has_cache: bool) -> None:
         """Refuse what needs a class token where there is none, and masks where the pooling cannot heed them."""
-        kind, head = self._reducer[0], self._head[0]
-        messages, name = [], reducer_name(kind)
+        kind, messages, none = self._reducer[0], [], "This backbone has no class token."
         if not self.has_class_token:
             if kind is not None and kind.needs_class_token:
-                others = ", ".join(known for known, other in REDUCERS.items() if not other.needs_class_token)
-                messages.append(f"reducer={name} scores tokens by the attention of the class token; choose {others}.")
+                others = ", ".join(name for name, other in REDUCERS.items() if not other.needs_class_token)
+                messages.append(f"{none} reducer={reducer_name(kind)} scores tokens by its attention; choose {others}.")
             if has_cache:
-                messages.append("cache: its CLR tokens start from the class token; choose cache=False (plugins=base).")
-            if head is not None:
-                messages.append("head: only linear works, the others read class tokens (plugins=base).")
-            messages = [f"This backbone has no class token. {message}" for message in messages]
+                messages.append(f"{none} cache: its CLR tokens start from it; choose cache=False (plugins=base).")
+            if self._head[0] is not None:
+                messages.append(f"{none} head: only linear works, the others read class tokens (plugins=base).")
         if kind is not None and kind.masks_tokens and self.global_pool == "map":
+            name = reducer_name(kind)
             messages.append(f"reducer={name} masks tokens, which global_pool=map would read; choose tome or dpcknn.")
         if messages:
             raise UserError(*messages)
 
-    def _stages(self, keep_rate: float | Sequence[float]) -> dict[str, Stage]:
+    def _stages(self, rates: tuple[float, ...]) -> dict[str, Stage]:
         """The stage of each reduction layer, by the key of its reducer; none without a reducer."""
-        if self._reducer[0] is None:
-            return {}
-        rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
+        layers = self.reduction_layers if self._reducer[0] is not None else ()
         patches, cached = self.patch_embed.num_patches, self.cache is not None
-        layers = enumerate(self.reduction_layers)
-        return {str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in layers}
+        return {str(layer): Stage(s, rates, patches, self.embed_dim, cached) for s, layer in enumerate(layers)}
 
     def _make_head(self, num_classes: int) -> nn.Module:
         kind, options = self._head
@@ -219,57 +191,49 @@ class ReducedViT(VisionTransformer):
                 patchmerger), or that has none at a layer that was built at rate 1. The model is then unchanged.
         """
         kind, options = self._reducer
-        if kind is None:
-            if set(stage_keep_rates(keep_rate, len(self.reduction_layers))) != {1.0}:
-                raise ValueError(f"keep_rate={keep_rate}: this model has reducer=none, which keeps every token.")
-            return
-        stages, created = self._stages(keep_rate), {}
+        rates, created = stage_keep_rates(keep_rate, len(self.reduction_layers)), {}
+        stages = self._stages(rates)
+        if kind is None and set(rates) != {1.0}:
+            raise ValueError(f"keep_rate={keep_rate}: this model has reducer=none, which keeps every token.")
         for layer, stage in stages.items():
             if stage.keep_rate == 1:
                 continue
             with torch.device("meta"):
                 wanted = {name: value.shape for name, value in kind(stage, **options).state_dict().items()}
-            if layer in self.reducers:
-                found = {name: value.shape for name, value in self.reducers[layer].state_dict().items()}
-                remedy = "its weights depend on the budget; build a model with this keep rate and train it"
-            else:
-                found, created[layer] = {}, stage
-                remedy = "this layer was built at keep_rate=1 and has no weights; build it with a lower rate"
-            if wanted != found:
-                name = reducer_name(kind)
-                raise ValueError(f"keep_rate={keep_rate}: reducer={name} cannot change at layer {layer}: {remedy}.")
+            found = self.reducers[layer].state_dict() if layer in self.reducers else {}
+            if wanted != {name: value.shape for name, value in found.items()}:
+                raise ValueError(
+                    f"keep_rate={keep_rate}: reducer={reducer_name(kind)} has other weights for it at layer {layer}, "
+                    "or none where it was built at keep_rate=1. Build a model with this keep rate and train it."
+                )
+            if layer not in self.reducers:
+                created[layer] = stage
         for layer, reducer in self.reducers.items():
             reducer.set_stage(stages[layer])
         for layer, stage in created.items():
             self.reducers[layer] = self._like_backbone(kind(stage, **options))
-        self.keep_rates = stage_keep_rates(keep_rate, len(self.reduction_layers))
+        self.keep_rates = rates
         self._warn(stacklevel=3)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier by a new one, of the same kind, in the backbone's device, precision and mode.
 
-        Args:
-            num_classes: number of classes; 0 for features (B, width) instead of logits.
-            global_pool: timm's way of pooling, for the linear head; None: unchanged.
+        With `num_classes=0` the model returns features (B, width). `global_pool` is timm's way of pooling, for the
+        linear head; None: unchanged.
 
         Raises:
             ValueError: a way of pooling that this model does not support.
         """
-        if self._head[0] is not None:
-            if global_pool not in (None, self.global_pool):
-                raise ValueError(
-                    f"global_pool={global_pool!r}: this head reads class tokens and does not pool; omit it."
-                )
-            self.num_classes, self.head = num_classes, self._make_head(num_classes)
-            return
-        allowed = [pool for pool in ("", *POOLS) if self._can_pool(pool)]
+        reads_cls = self._head[0] is not None
+        missing = {"token": not self.has_class_token, "map": self.attn_pool is None}
+        allowed = [self.global_pool] if reads_cls else [pool for pool in ("", *POOLS) if not missing.get(pool)]
         if global_pool is not None and global_pool not in allowed:
             raise ValueError(f"global_pool={global_pool!r}: this model takes {', '.join(map(repr, allowed))}.")
-        super().reset_classifier(num_classes, global_pool)
-        self._like_backbone(self.head)
-
-    def _can_pool(self, pool: str) -> bool:
-        return (pool != "token" or self.has_class_token) and (pool != "map" or self.attn_pool is not None)
+        if reads_cls:
+            self.num_classes, self.head = num_classes, self._make_head(num_classes)
+        else:
+            super().reset_classifier(num_classes, global_pool)
+            self._like_backbone(self.head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) -> logits (B, classes)."""
@@ -289,11 +253,9 @@ class ReducedViT(VisionTransformer):
         cache, collected_layers, collected = self.cache, self.collected_layers, []
         reducers = {int(layer): one for layer, one in self.reducers.items() if one.stage.keep_rate < 1}
         is_checkpointing = self.grad_checkpointing and self.training
+        run = partial(checkpoint, run_block, use_reentrant=False) if is_checkpointing else run_block
         for layer, block in enumerate(self.blocks):
-            if is_checkpointing:
-                output = checkpoint(run_block, block, tokens, reducers.get(layer), use_reentrant=False)
-            else:
-                output = run_block(block, tokens, reducers.get(layer))
+            output = run(block, tokens, reducers.get(layer))
             tokens = output.tokens
             if observe is not None:
                 observe(output)
@@ -303,7 +265,15 @@ class ReducedViT(VisionTransformer):
                 collected.append(tokens.x[:, 0])
         if tokens.losses or self._losses:  # otherwise nothing is assigned, as a model for export must not
             self._losses = tokens.losses
-        return torch.stack(collected, dim=-1) if collected else self._weighted_for_pool(self.norm(tokens.x), tokens)
+        if collected:
+            return torch.stack(collected, dim=-1)
+        x, present = self.norm(tokens.x), tokens.token_weight
+        if present is None or self.global_pool != "avg":
+            return x
+        # Weights with which timm's mean over all tokens becomes one over those that are present.
+        present = present[:, tokens.prefix :, None].to(x.dtype)  # (B, n, 1)
+        present = present * present.shape[1] / present.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.cat((x[:, : tokens.prefix], x[:, tokens.prefix :] * present), dim=1)
 
     def _embed(self, images: Tensor, sources: bool) -> tuple[Tokens, CacheState | None]:
         """What enters the first block, CLR tokens included, and the empty cache."""
@@ -316,14 +286,6 @@ class ReducedViT(VisionTransformer):
         if self.cache is not None:
             tokens, cached = self.cache.begin(tokens)
         return tokens.with_x(self.norm_pre(tokens.x)), cached
-
-    def _weighted_for_pool(self, x: Tensor, tokens: Tokens) -> Tensor:
-        """Weights on the tokens (B, N, C) with which timm's mean over all of them becomes one over those present."""
-        if self.global_pool != "avg" or tokens.token_weight is None:
-            return x
-        present = tokens.token_weight[:, tokens.prefix :, None].to(x.dtype)  # (B, n, 1)
-        present = present * present.shape[1] / present.sum(dim=1, keepdim=True).clamp(min=1)
-        return torch.cat((x[:, : tokens.prefix], x[:, tokens.prefix :] * present), dim=1)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """What `forward_features` returned -> logits (B, classes); with `pre_logits` what the classifier reads."""
@@ -338,9 +300,7 @@ class ReducedViT(VisionTransformer):
     def trace(self, images: Tensor, *, sources: bool = False) -> list[Tokens]:
         """The sequence that leaves each block in evaluation, prefix and CLR included, before any recovery.
 
-        Args:
-            images: (B, 3, S, S).
-            sources: with the weight of each original patch in each token, `Tokens.source` (B, N, P).
+        With `sources` it has the weight of each original patch in each token, `Tokens.source` (B, N, P).
         """
         sequences: list[Tokens] = []
         with evaluating(self):
@@ -349,7 +309,8 @@ class ReducedViT(VisionTransformer):
 
     def tokens_after_block(self, images: Tensor) -> list[int]:
         """Valid tokens that leave each block in evaluation, prefix and CLR included, of the image with most of them."""
-        return [int(tokens.counts().max()) for tokens in self.trace(images)]
+        traced = self.trace(images)
+        return [t.x.shape[1] if t.valid is None else int(t.valid.sum(dim=1).max()) for t in traced]
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that AdamW leaves undecayed besides 1-D ones (timm's convention)."""

@@ -5,11 +5,15 @@ Transformers (ViT, DINOv2), and Google's `.npz`.
 """
 
 import argparse
-import pickle
 import re
+import types
+import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from zipfile import is_zipfile
 
+import numpy as np
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
@@ -17,6 +21,19 @@ from torch import Tensor
 
 from ufgir.errors import UserError, summarize
 
+# Besides tensors and plain Python, a file may name these; they only hold values. Where a class of the file would have
+# to be imported, a plain one takes its place.
+READABLE = [
+    argparse.Namespace,
+    types.SimpleNamespace,
+    *((OrderedDict, name) for name in ("yacs.config.CfgNode", "easydict.EasyDict")),
+    *((PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")),
+    *((PurePosixPath, f"pathlib._local.{name}") for name in ("PosixPath", "PurePosixPath")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool")),
+]
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 ENTRIES = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")  # where files keep the weights, best first
 PREFIXES = ("base_encoder.", "backbone.", "vit.", "dinov2.", "dinov2_with_registers.")  # the backbone within the whole
 TRANSFORMERS = (  # names of Hugging Face Transformers, as patterns, and those of timm or of DINOv2
@@ -38,7 +55,7 @@ TRANSFORMERS = (  # names of Hugging Face Transformers, as patterns, and those o
 LISTED = 8  # names of one kind in a message, so that another model's file does not fill the screen
 
 
-def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> int:
+def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
     """Fill a timm ViT from a local file, position embeddings and patches resampled as timm does.
 
     A classifier of another number of classes, or a projection in its place, is left out.
@@ -48,18 +65,12 @@ def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> int:
         path: file of `torch.save`, `.safetensors`, or `.npz` of Google's ViTs. No code in it is run.
         name: timm name of the model.
 
-    Returns:
-        The number of tensors that were loaded.
-
     Raises:
         UserError: the file cannot be read, or does not fit the model; missing and left-over entries are named.
     """
     path = Path(path).expanduser()
     try:
-        if path.suffix == ".npz":
-            loaded, problems = _load_npz(vit, path)
-        else:
-            loaded, problems = _load_entries(vit, _read_entries(path), name)
+        problems = _load_npz(vit, path) if path.suffix == ".npz" else _load_entries(vit, _read_entries(path), name)
     except Exception as error:  # a file that holds no weights fails in dozens of ways
         raise UserError(
             f"backbone.checkpoint={path} cannot be read ({summarize(error)}). Start from random weights with "
@@ -70,20 +81,18 @@ def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> int:
             f"backbone.checkpoint={path} does not fit {name}: {'; '.join(problems)}. "
             "Give a file with weights of this backbone, or choose the backbone of this file."
         )
-    return loaded
 
 
 def _read_entries(path: Path) -> dict[str, Tensor]:
     """The entries of the backbone in a file, in names that timm knows, whatever lies around them."""
-    content = timm.models.load_state_dict(str(path)) if path.suffix == ".safetensors" else _unpickle(path)
+    content = timm.models.load_state_dict(str(path)) if path.suffix == ".safetensors" else unpickle(path)
     if not isinstance(content, Mapping):
         raise TypeError(f"a {type(content).__name__} where entries by name were expected")
     inner = next((content[key] for key in ENTRIES if isinstance(content.get(key), Mapping)), content)
     entries = {key: value for key, value in inner.items() if isinstance(value, Tensor)}
     if not entries:
         raise TypeError(f"no weights by name, but {', '.join(map(str, content)) or 'nothing'}")
-    while all(key.startswith(("module.", "_orig_mod.")) for key in entries):  # left by DDP and torch.compile
-        entries = {key.partition(".")[2]: value for key, value in entries.items()}
+    entries = without_wrappers(entries)
     classifier = {key: value for key, value in entries.items() if key.startswith("classifier.")}
     for prefix in PREFIXES:
         entries = {key.removeprefix(prefix): entries[key] for key in entries if key.startswith(prefix)} or entries
@@ -108,57 +117,62 @@ def _from_transformers(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _unpickle(path: Path) -> object:
-    # Beside the weights many official files keep the arguments of their command line, which are plain values.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            try:
-                kinds = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-            except Exception:  # not a file of torch.save at all
-                kinds = []
-            if not kinds:
-                raise ValueError("it is not a file of torch.save, or is damaged") from error
-            raise ValueError(f"it holds {', '.join(kinds)}, which might run code and are not read") from error
+def unpickle(path: Path) -> object:
+    """What a file of `torch.save` holds, if that is tensors and plain values. No code in it is run.
+
+    Raises:
+        ValueError: it names anything else, or is no such file.
+    """
+    try:
+        with torch.serialization.safe_globals(READABLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # which then fails, or does not
+            # Memory-mapped: an optimizer's states, often two thirds of a file, are never read.
+            return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
+    except Exception as error:  # torch raises many types for a file that is no checkpoint, or that holds code
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ValueError(
+                f"it names {named[1]}, which an ordinary load would run; nothing in it was executed, as only tensors, "
+                "plain values and argparse.Namespace are read"
+            ) from error
+        with path.open("rb") as stream:
+            if stream.read(40).startswith(b"version https://git-lfs"):
+                raise ValueError("it is a Git LFS pointer; run `git lfs pull`") from error
+        raise ValueError(f"it is no file of torch.save, or incomplete: {summarize(error)}") from error
 
 
-def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str) -> tuple[int, list[str]]:
+def without_wrappers(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same entries without a prefix that all of them got from DDP, torch.compile or a wrapper."""
+    while prefix := next((p for p in WRAPPERS if entries and all(key.startswith(p) for key in entries)), None):
+        entries = {key.removeprefix(prefix): value for key, value in entries.items()}
+    return dict(entries)
+
+
+def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str) -> list[str]:
     """Load entries in any names that timm knows, or change nothing and say what does not fit."""
-    wanted = vit.state_dict()
+    wanted, problem = vit.state_dict(), []
     # The two families for which timm resamples otherwise than by default.
     resampling = {"interpolation": "bilinear", "antialias": False} if "flexi" in name or "radio" in name else {}
-    problem = []
     try:
         given = checkpoint_filter_fn(dict(entries), vit, adapt_layer_scale=True, **resampling)
     except Exception as error:  # such as position embeddings that form no square
         given, problem = entries, [summarize(error)]
-    heads = {key for key in wanted if key.startswith("head.")}
-    classifier = {key: given[key] for key in heads if key in given and given[key].shape == wanted[key].shape}
-    given = {key: value for key, value in given.items() if not key.startswith("head.")}
-    loaded = len(given)
-    if len(classifier) < len(heads):
-        classifier = {key: wanted[key] for key in heads}
-    else:
-        loaded += len(classifier)
-    given |= classifier
-    problems = shape_differences(given, wanted) or problem
+    new = {key: value for key, value in wanted.items() if key.startswith("head.")}
+    fits = all(key in given and given[key].shape == value.shape for key, value in new.items())
+    body = {key: value for key, value in given.items() if not key.startswith("head.")}
+    loaded = body | {key: given[key] if fits else value for key, value in new.items()}
+    problems = shape_differences(loaded, wanted) or problem
     if not problems:
-        vit.load_state_dict(given)
-    return loaded, problems
+        vit.load_state_dict(loaded)
+    return problems
 
 
 def shape_differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
     """What `given` lacks, what it has beside `wanted`, and what is of another shape; a phrase for each kind."""
-    common = [key for key in wanted if key in given]
+    shapes = {key: (tuple(given[key].shape), tuple(wanted[key].shape)) for key in wanted if key in given}
     kinds = {
         "it lacks ": [key for key in wanted if key not in given],
         "the model has no ": [key for key in given if key not in wanted],
-        "it has ": [
-            f"{key} {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
-            for key in common
-            if given[key].shape != wanted[key].shape
-        ],
+        "it has ": [f"{key} {found} instead of {due}" for key, (found, due) in shapes.items() if found != due],
     }
     return [phrase + _some(names) for phrase, names in kinds.items() if names]
 
@@ -168,7 +182,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _load_npz(vit: VisionTransformer, path: Path) -> tuple[int, list[str]]:
+def _load_npz(vit: VisionTransformer, path: Path) -> list[str]:
     """Let timm read a file of Google's, and find what it left unchanged."""
     body = {key: value for key, value in vit.named_parameters() if not key.startswith("head.")}
     with torch.no_grad():
@@ -176,4 +190,4 @@ def _load_npz(vit: VisionTransformer, path: Path) -> tuple[int, list[str]]:
             parameter.fill_(torch.nan)
         vit.load_pretrained(str(path))
     missing = [key for key, parameter in body.items() if parameter.isnan().any()]
-    return len(body), [f"it lacks {_some(missing)}"] if missing else []
+    return [f"it lacks {_some(missing)}"] if missing else []

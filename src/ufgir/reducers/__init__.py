@@ -7,7 +7,6 @@ A reducer of your own is a subclass of `Reducer` in any importable module; pass 
 from collections.abc import Mapping
 from typing import Any
 
-from ufgir.errors import UserError
 from ufgir.reducers.ats import ATS
 from ufgir.reducers.base import PLACES, BlockAttention, Reducer, relative_budget, resolve_part
 from ufgir.reducers.dpcknn import DPCKNN
@@ -20,15 +19,9 @@ from ufgir.reducers.tome import ToMe
 from ufgir.reducers.topk import TopK
 
 REDUCERS: dict[str, type[Reducer]] = {
-    "topk": TopK,
-    "evit": EViT,
-    "tome": ToMe,
-    "ats": ATS,
-    "dyvit": DyViT,
-    "dpcknn": DPCKNN,
-    "sit": SiT,
+    "topk": TopK, "evit": EViT, "tome": ToMe, "ats": ATS, "dyvit": DyViT, "dpcknn": DPCKNN, "sit": SiT,
     "patchmerger": PatchMerger,
-}
+}  # fmt: skip
 
 
 def resolve_reducer(reducer: str | Mapping | type[Reducer]) -> tuple[type[Reducer] | None, dict[str, Any]]:
@@ -38,23 +31,20 @@ def resolve_reducer(reducer: str | Mapping | type[Reducer]) -> tuple[type[Reduce
         reducer: a name, a mapping of `name` or `_target_` and options (`keep_rate` is ignored), or a class.
 
     Raises:
-        ValueError: an unknown name or option.
-        UserError: a class that cannot be imported or is no reducer.
+        ValueError: an unknown name or option, or a class that is no reducer.
     """
-    kind, options = resolve_part("reducer", reducer, {"none": None, **REDUCERS}, positional=1, ignored=("keep_rate",))
-    if kind is None:
-        return kind, options
-    if not issubclass(kind, Reducer):
-        raise UserError(f"reducer={kind.__name__}: expected a subclass of ufgir.reducers.Reducer.")
-    missing = [name for name in ("num_kept",) if getattr(kind, name) is getattr(Reducer, name)]
-    if missing or all(getattr(kind, place) is getattr(Reducer, place) for place in PLACES):
-        raise UserError(f"reducer={kind.__name__}: define num_kept and one of {', '.join(PLACES)}.")
+    if isinstance(reducer, Mapping):
+        reducer = {key: value for key, value in reducer.items() if key != "keep_rate"}
+    kind, options = resolve_part("reducer", reducer, {"none": None, **REDUCERS}, Reducer, positional=1)
+    if kind is not None and (kind.place() is None or kind.num_kept is Reducer.num_kept):
+        raise ValueError(f"reducer={kind.__name__}: define num_kept and one of {', '.join(PLACES)}.")
     return kind, options
 
 
 def reducer_name(kind: type[Reducer] | None) -> str:
     """The name of a reducer: ours if it has one, else that of the class."""
-    return next((name for name, known in {"none": None, **REDUCERS}.items() if known is kind), None) or kind.__name__
+    ours = {known: name for name, known in REDUCERS.items()}
+    return "none" if kind is None else ours.get(kind, kind.__name__)
 
 
 __all__ = [

@@ -10,9 +10,8 @@ from ufgir.reducers.tokens import Keep, Stage, Tokens, at_least_float32
 class ATS(Reducer):
     """Samples at most K = max(1, int(P * keep_rate^(s+1))) + 1 tokens, CLS included, by inverse transform.
 
-    The score of a token is its attention from CLS times the norm of its value, summed over heads. Fixed points on the
-    cumulative sum of the scores pick tokens; a token that is picked twice goes on once, so images keep different
-    numbers. Only the chosen rows of the attention are computed.
+    A token's score is its attention from CLS times the norm of its value, summed over heads. Fixed points on the
+    cumulative sum of the scores pick tokens; one that is picked twice goes on once, so images keep different numbers.
     """
 
     needs_class_token = True
@@ -28,11 +27,18 @@ class ATS(Reducer):
     def select_queries(self, tokens: Tokens, attention: BlockAttention) -> Keep:
         prefix = tokens.prefix
         row = at_least_float32(attention.cls_attention()[..., prefix:])  # (B, H, n)
-        scores = (row * attention.values[:, :, prefix:].norm(dim=-1)).sum(dim=1)  # (B, n)
-        valid = None if tokens.valid is None else tokens.valid[:, prefix:]
+        scores = (row * attention.values[:, :, prefix:].norm(dim=-1)).sum(dim=1).detach()  # (B, n)
         points = torch.tensor(self.points).to(scores.device, non_blocking=True)
-        chosen = sample(scores.detach(), points, valid)
-        return first_chosen(chosen, self.num_kept(scores.shape[1]))
+        picked = sample(scores, points, None if tokens.valid is None else tokens.valid[:, prefix:])  # (B, K)
+        chosen = torch.zeros_like(scores, dtype=torch.long).scatter(1, picked, 1)  # (B, n), 0 or 1
+        counts, count = chosen.sum(dim=1), chosen.shape[1]
+        # On CUDA to look at the counts would stop the queue, and a compiled graph needs fixed shapes.
+        is_static = chosen.is_cuda or torch.compiler.is_compiling()
+        length = self.num_kept(count) if is_static else int(counts.max())
+        # Chosen ones first, by position: no two keys are equal, and unlike a stable sort this can be written as ONNX.
+        keys = chosen * count - torch.arange(count, device=chosen.device)  # (B, n)
+        index = keys.topk(length, dim=1).indices
+        return Keep(index, torch.arange(length, device=chosen.device) < counts.unsqueeze(1))
 
 
 def sample_points(budget: int) -> list[float]:
@@ -45,34 +51,13 @@ def sample_points(budget: int) -> list[float]:
 
 
 def sample(scores: Tensor, points: Tensor, valid: Tensor | None) -> Tensor:
-    """Inverse transform sampling at fixed points.
+    """Tokens (B, K) picked by inverse transform sampling at the fixed `points` (K,) in (0, 1), some of them repeatedly.
 
-    Args:
-        scores: (B, n), at least 0.
-        points: (K,), in (0, 1).
-        valid: tokens that may be picked (B, n); None: all.
-
-    Returns:
-        1 for each token that is picked, else 0 (B, n).
+    They are picked by `scores` (B, n), at least 0, and among those that are `valid` (B, n); None: all.
     """
-    if valid is not None:
-        scores = scores * valid
+    scores = scores if valid is None else scores * valid
     cumulative = (scores / (scores.sum(dim=1, keepdim=True) + 1e-6)).cumsum(dim=1)  # (B, n)
     distance = (cumulative.unsqueeze(1) - points[:, None]).abs()  # (B, K, n)
     if valid is not None:
         distance = distance.masked_fill(~valid.unsqueeze(1), torch.inf)
-    picked = distance.argmin(dim=2)  # (B, K)
-    return torch.zeros_like(scores, dtype=torch.long).scatter(1, picked, 1)
-
-
-def first_chosen(chosen: Tensor, budget: int) -> Keep:
-    """The tokens marked in `chosen` (B, n) by position, padded to the longest image or to `budget`."""
-    counts = chosen.sum(dim=1)  # (B,)
-    # On CUDA to look at the counts would stop the queue, and a compiled graph needs fixed shapes.
-    is_static = chosen.is_cuda or torch.compiler.is_compiling()
-    length = budget if is_static else int(counts.max())
-    count = chosen.shape[1]
-    # Chosen ones first, by position: no two keys are equal, and unlike a stable sort this can be written as ONNX.
-    keys = chosen * count - torch.arange(count, device=chosen.device)  # (B, n)
-    index = keys.topk(length, dim=1).indices
-    return Keep(index, torch.arange(length, device=chosen.device) < counts.unsqueeze(1))
+    return distance.argmin(dim=2)

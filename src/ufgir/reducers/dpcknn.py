@@ -23,7 +23,8 @@ class DPCKNN(Reducer):
         self.score = nn.Linear(stage.dim, 1)
 
     def num_kept(self, tokens: int) -> int:
-        return min(tokens, max(self.stage.target_tokens(), 1 if self.stage.is_last else NEIGHBOURS))
+        is_last = self.stage.index == len(self.stage.keep_rates) - 1
+        return min(tokens, max(self.stage.target_tokens(), 1 if is_last else NEIGHBOURS))
 
     def before_block(self, tokens: Tokens) -> Tokens:
         patches = tokens.body[:, : tokens.body.shape[1] - tokens.appended]  # (B, n, C)
@@ -32,22 +33,15 @@ class DPCKNN(Reducer):
         weights = at_least_float32(self.score(patches).squeeze(-1)).exp()  # (B, n)
         total = weights.new_zeros(weights.shape[0], clusters).scatter_add(1, cluster, weights)
         weights = weights / (total.gather(1, cluster) + 1e-6)
-        return tokens.assign(Merge(cluster, weights, clusters), spare_appended=self.spares_appended)
+        return tokens.assign(Merge(cluster, weights, clusters), spare_appended=True)
 
 
 @torch.no_grad()
 def cluster_by_density_peaks(x: Tensor, clusters: int, *, random_ties: bool = False) -> Tensor:
-    """Cluster of each token, numbered by descending score of their centres.
+    """Cluster of each token of `x` (B, n, C), numbered by descending score of the centres: (B, n) in [0, clusters).
 
-    A centre is dense and far from denser tokens: its score is density * distance to the nearest denser token.
-
-    Args:
-        x: tokens (B, n, C).
-        clusters: number of clusters, at most n.
-        random_ties: add U(0, 1e-6) to the densities.
-
-    Returns:
-        Clusters (B, n).
+    A centre is dense and far from denser tokens: its score is density * distance to the nearest denser token. With
+    `random_ties` U(0, 1e-6) is added to the densities.
     """
     distance = torch.cdist(at_least_float32(x), at_least_float32(x)) / x.shape[-1] ** 0.5  # (B, n, n)
     nearest = distance.topk(min(NEIGHBOURS, x.shape[1]), dim=-1, largest=False).values
@@ -60,4 +54,4 @@ def cluster_by_density_peaks(x: Tensor, clusters: int, *, random_ties: bool = Fa
     centres = (density * separation).topk(clusters, dim=1).indices  # (B, K)
     to_centres = distance.gather(1, centres.unsqueeze(-1).expand(-1, -1, x.shape[1]))  # (B, K, n)
     own = torch.arange(clusters, device=x.device).expand_as(centres)
-    return to_centres.argmin(dim=1).scatter(1, centres, own)
+    return to_centres.argmin(dim=1).scatter(1, centres, own)  # (B, n)

@@ -1,9 +1,8 @@
 """EViT, "Not All Patches are What You Need" (Liang et al., ICLR 2022): Top-K and one token fused from the rest."""
 
-import torch
+from torch import Tensor
 
-from ufgir.reducers.base import BlockAttention, cls_scores
-from ufgir.reducers.tokens import KeepAndFuse, Tokens
+from ufgir.reducers.tokens import Assignment, KeepAndFuse
 from ufgir.reducers.topk import TopK
 
 
@@ -17,11 +16,6 @@ class EViT(TopK):
     def num_kept(self, tokens: int) -> int:
         return min(tokens, super().num_kept(tokens) + 1)
 
-    def after_attention(self, tokens: Tokens, attention: BlockAttention) -> Tokens:
-        scores = cls_scores(tokens, attention)  # (B, n)
-        count = TopK.num_kept(self, scores.shape[1])
-        if count == scores.shape[1]:
-            return tokens
-        kept = torch.topk(scores, count, dim=1).indices
+    def assignment(self, kept: Tensor, scores: Tensor) -> Assignment:
         # Zero weight for what is kept: one product then fuses the dropped tokens without gathering them.
-        return tokens.assign(KeepAndFuse(kept, scores.scatter(1, kept, 0.0).unsqueeze(1)))
+        return KeepAndFuse(kept, scores.scatter(1, kept, 0.0).unsqueeze(1))

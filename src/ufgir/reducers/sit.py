@@ -12,11 +12,9 @@ class SiT(Reducer):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
+        dim, outputs = stage.dim, self.num_kept(stage.patches)
         self.weight = nn.Sequential(
-            nn.LayerNorm(stage.dim),
-            nn.Linear(stage.dim, stage.dim // 2),
-            nn.GELU(),
-            nn.Linear(stage.dim // 2, self.num_kept(stage.patches)),
+            nn.LayerNorm(dim), nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, outputs)
         )
         self.scale = nn.Parameter(torch.ones(1, 1, 1))
 

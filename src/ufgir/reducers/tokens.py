@@ -42,18 +42,16 @@ class Assignment(ABC):
 
 @dataclass
 class Keep(Assignment):
-    """Some of the tokens, unchanged.
+    """Some of the tokens, unchanged: those at `index` (B, m), in that order.
 
-    Attributes:
-        index: positions (B, m), in their new order.
-        valid: which of them are no padding (B, m), where images keep different numbers; None: all.
+    `valid` (B, m) marks those that are no padding, where images keep different numbers; None: all of them.
     """
 
     index: Tensor
     valid: Tensor | None = None
 
     def apply(self, x: Tensor) -> Tensor:
-        return gather_tokens(x.expand(self.index.shape[0], -1, -1), self.index)
+        return gather_tokens(x, self.index)
 
     def totals(self, values: Tensor) -> Tensor:
         return values.gather(1, self.index)
@@ -61,12 +59,7 @@ class Keep(Assignment):
 
 @dataclass
 class KeepAndFuse(Assignment):
-    """Some of the tokens, unchanged, followed by weighted sums.
-
-    Attributes:
-        index: positions (B, k) of the kept tokens.
-        weights: of all tokens in each sum (B, m - k, n).
-    """
+    """Some of the tokens, unchanged, at `index` (B, k), followed by sums of all with `weights` (B, m - k, n)."""
 
     index: Tensor
     weights: Tensor
@@ -75,19 +68,12 @@ class KeepAndFuse(Assignment):
         return torch.cat(self.parts(x), dim=1)
 
     def parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = x.expand(self.index.shape[0], -1, -1)
         return gather_tokens(x, self.index), self.weights.to(x.dtype) @ x
 
 
 @dataclass
 class Merge(Assignment):
-    """Every token joins one group; a new token is the weighted sum of its group.
-
-    Attributes:
-        group: of each token (B, n), in [0, m).
-        weights: of each token (B, n).
-        groups: m.
-    """
+    """Every token joins one `group` (B, n) of m `groups`; a new token is the sum of its group by `weights` (B, n)."""
 
     group: Tensor
     weights: Tensor
@@ -104,12 +90,7 @@ class Merge(Assignment):
 
 @dataclass
 class Mix(Assignment):
-    """Every new token is a weighted sum of all old ones.
-
-    Attributes:
-        weights: (B, m, n).
-        values: what is summed (B, n, C), if not the tokens themselves.
-    """
+    """Every new token is a sum of all old ones, or of `values` (B, n, C) in their place, by `weights` (B, m, n)."""
 
     weights: Tensor
     values: Tensor | None = None
@@ -143,10 +124,6 @@ class Stage:
     def keep_rate(self) -> float:
         """Keep rate of this stage."""
         return self.keep_rates[self.index]
-
-    @property
-    def is_last(self) -> bool:
-        return self.index == len(self.keep_rates) - 1
 
     def kept_share(self, index: int) -> float:
         """Share of the patches to be left after stages 0 to `index`: keep_rate^(index + 1), 1 before the first."""
@@ -199,11 +176,6 @@ class Tokens:
         """How much each token is present (B, N), from the mask or the policy; None: all of them are."""
         return self.valid if self.policy is None else self.policy
 
-    @property
-    def attends_plainly(self) -> bool:
-        """Whether every token attends to every other as in an unchanged ViT."""
-        return self.size is None and self.valid is None and self.policy is None
-
     def with_x(self, x: Tensor) -> "Tokens":
         """The same sequence with other features `x` (B, N, C)."""
         # By position: dataclasses.replace() takes several times as long, which counts for single images.
@@ -213,11 +185,9 @@ class Tokens:
         )  # fmt: skip
 
     def assign(self, assignment: Assignment, *, spare_appended: bool = False) -> "Tokens":
-        """The sequence whose body is what `assignment` makes of it; the prefix stays in front.
+        """The sequence whose body is what `assignment` makes of its n tokens; the prefix stays in front.
 
-        Args:
-            assignment: of the n tokens of the body.
-            spare_appended: leave the appended tokens unchanged at the end; the assignment does not cover them.
+        With `spare_appended` the appended tokens stay at the end, unchanged; the assignment does not cover them.
         """
         spared = self.appended if spare_appended else 0
         prefix, end = self.prefix, self.x.shape[1] - spared
@@ -231,42 +201,34 @@ class Tokens:
         def totals(values):
             return (assignment.totals(values),)
 
-        valid = self.valid
         if isinstance(assignment, Keep) and assignment.valid is not None:
             valid = changed(self._valid(), lambda _: (assignment.valid,))
-        elif valid is not None:
-            valid = changed(valid, totals)
+        else:
+            valid = changed(self.valid, totals)
         return Tokens(
-            changed(self.x, assignment.parts),
-            prefix,
-            spared,
-            changed(self.size, totals),
-            valid,
-            changed(self.decision, totals),
-            changed(self.policy, totals),
+            changed(self.x, assignment.parts), prefix, spared, changed(self.size, totals), valid,
+            changed(self.decision, totals), changed(self.policy, totals),
             changed(self.source, lambda source: (assignment.apply(source),)),
             changed(self.from_cache, lambda weight: (assignment.apply(weight.unsqueeze(-1)).squeeze(-1),)),
             self.losses,
-        )
+        )  # fmt: skip
 
     def append(self, *others: "Tokens") -> "Tokens":
         """The sequence with `others` at its end: valid unless they say otherwise, of size 1, undecided, of no patch."""
+        parts, valid = (self, *others), None
         added = sum(other.x.shape[1] for other in others)
-        valid = None
-        if self.valid is not None or any(other.valid is not None for other in others):
-            valid = torch.cat([part._valid() for part in (self, *others)], dim=1)
+        if any(part.valid is not None for part in parts):
+            valid = torch.cat([part._valid() for part in parts], dim=1)
+
+        def extended(marks, value):  # (B, N) -> (B, N + added)
+            return None if marks is None else F.pad(marks, (0, added), value=value)
+
         return Tokens(
-            torch.cat([self.x, *[other.x for other in others]], dim=1),
-            self.prefix,
-            self.appended + added,
-            _extended(self.size, added, 1.0),
-            valid,
-            _extended(self.decision, added, 0.0),
-            _extended(self.policy, added, 1.0),
-            None if self.source is None else F.pad(self.source, (0, 0, 0, added)),
-            _extended(self.from_cache, added, 1.0),
+            torch.cat([part.x for part in parts], dim=1), self.prefix, self.appended + added, extended(self.size, 1.0),
+            valid, extended(self.decision, 0.0), extended(self.policy, 1.0),
+            None if self.source is None else F.pad(self.source, (0, 0, 0, added)), extended(self.from_cache, 1.0),
             self.losses,
-        )
+        )  # fmt: skip
 
     def mean(self, end: int, *, with_cls: bool = False) -> "Tokens":
         """Mean token (B, 1, C) of those present up to `end`; registers never count."""
@@ -290,14 +252,5 @@ class Tokens:
         positions = positions.topk(min(count, self.x.shape[1]), dim=1).values.flip(1)
         return Tokens(gather_tokens(self.x, positions.clamp(min=0)), 0, valid=positions >= 0)
 
-    def counts(self) -> Tensor:
-        """Number of valid tokens of each image (B,)."""
-        return self._valid().sum(dim=1)
-
     def _valid(self) -> Tensor:
         return self.x.new_ones(self.x.shape[:2], dtype=torch.bool) if self.valid is None else self.valid
-
-
-def _extended(marks: Tensor | None, count: int, value: float) -> Tensor | None:
-    """`marks` (B, N) with `count` more entries of `value`."""
-    return None if marks is None else torch.cat((marks, marks.new_full((marks.shape[0], count), value)), dim=1)

@@ -19,8 +19,10 @@ class ToMe(Reducer):
     """
 
     def num_kept(self, tokens: int) -> int:
-        stage = self.stage
-        return tokens - min(stage.target_tokens(stage.index - 1) - stage.target_tokens(), tokens // 2)
+        return self._left(tokens, self.stage.index)
+
+    def _left(self, tokens: int, index: int) -> int:
+        return tokens - min(self.stage.target_tokens(index - 1) - self.stage.target_tokens(index), tokens // 2)
 
     def after_attention(self, tokens: Tokens, attention: BlockAttention) -> Tokens:
         keys = attention.keys.mean(dim=1)[:, tokens.prefix :]  # (B, n, D)
@@ -35,25 +37,20 @@ class ToMe(Reducer):
         return tokens.assign(Merge(group, size / total.gather(1, group), groups))
 
     def warning(self) -> str | None:
-        stage, left = self.stage, [self.stage.patches]
-        stages = range(len(stage.keep_rates))
-        for index in stages:
-            left.append(left[-1] - min(stage.target_tokens(index - 1) - stage.target_tokens(index), left[-1] // 2))
-        wanted = [max(1, stage.target_tokens(index)) for index in stages]
+        stage, left, wanted = self.stage, [self.stage.patches], []
+        for index in range(len(stage.keep_rates)):
+            left.append(self._left(left[-1], index))
+            wanted.append(max(1, stage.target_tokens(index)))
         if min(stage.keep_rates) >= 0.5 or left[1:] == wanted:
             return None
         # What the cache returns joins the merging: how many that is, a reducer does not know.
         uncounted = " (without the cross-layer cache, which returns some)" if stage.cached else ""
         return (
             f"reducer=tome merges pairs, so a layer leaves at least half of the tokens: of {stage.patches} patches "
-            f"{_joined(left[1:])} are left after the reduction layers{uncounted}, where the keep rate asks for "
-            f"{_joined(wanted)}. Merge at more layers instead: the paper's ToMe 0.25 is keep_rate=0.5 "
+            f"{str(left[1:])[1:-1]} are left after the reduction layers{uncounted}, where the keep rate asks for "
+            f"{str(wanted)[1:-1]}. Merge at more layers instead: the paper's ToMe 0.25 is keep_rate=0.5 "
             "reduction_layers=[2,3,5,6,8,9] (experiment=tome_025)."
         )
-
-
-def _joined(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 def match_pairs(keys: Tensor, merges: int) -> tuple[Tensor, int]:
@@ -66,7 +63,6 @@ def match_pairs(keys: Tensor, merges: int) -> tuple[Tensor, int]:
     Returns:
         Groups (B, n), numbered `[unmerged A by position, B by position]`, and their number.
     """
-    batch, tokens, _ = keys.shape
     keys = F.normalize(keys, dim=-1)
     in_b, in_a = keys[:, ::2], keys[:, 1::2]
     similarity, partner = (in_a @ in_b.transpose(1, 2)).max(dim=-1)  # (B, n // 2) each
@@ -74,7 +70,7 @@ def match_pairs(keys: Tensor, merges: int) -> tuple[Tensor, int]:
     merged = torch.zeros_like(partner).scatter(1, best[:, :merges], 1)  # (B, n // 2), 0 or 1
     unmerged = in_a.shape[1] - merges
     group_a = torch.where(merged.bool(), unmerged + partner, (1 - merged).cumsum(dim=1) - 1)
-    group = group_a.new_empty(batch, tokens)
+    group = group_a.new_empty(keys.shape[:2])
     group[:, 1::2] = group_a
     group[:, ::2] = torch.arange(in_b.shape[1], device=keys.device) + unmerged
-    return group, tokens - merges
+    return group, keys.shape[1] - merges
