@@ -92,8 +92,8 @@ def test_every_vit_of_timm_works_or_is_refused_with_a_reason():
             assert str(error).startswith(f"backbone.name={name} is not supported: it")
     assert len(accepted) >= ACCEPTED
     for name in accepted:
-        # The stem of this one has the width of the blocks, so only the depth can be made small.
-        check_like_timm(name, {"depth": 2} if name == "vit_base_mci_224" else SMALL)
+        # The stems of some have the width of the blocks, so only the depth can be made small.
+        check_like_timm(name, {"depth": 2} if name.startswith(("vit_base_mci", "vitamin_")) else SMALL)
 
 
 @pytest.mark.parametrize(

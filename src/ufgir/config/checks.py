@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ufgir.config import parts
@@ -229,9 +230,8 @@ def _check_parts(config: RunConfig) -> Iterable[str]:
     """Every `_target_`: importable, and its argument names known."""
     yield from parts.check("optim", config.optim, trial=parts.try_optimizer)
     if config.schedule is not None:
-        yield from parts.check(
-            "schedule", {k: v for k, v in config.schedule.items() if k not in ("interval", "monitor")}
-        )
+        schedule = {k: v for k, v in config.schedule.items() if k not in ("interval", "monitor")}
+        yield from parts.check("schedule", schedule, trial=partial(parts.try_schedule, optim=config.optim))
     yield from parts.check("dataset", config.dataset.arguments())
     for number, part in enumerate(config.augment.train):
         yield from parts.check(f"augment.train.{number}", part)

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -83,7 +84,7 @@ def check(
 
 def try_optimizer(key: str, part: Mapping[str, Any]) -> Iterator[str]:
     """The values of which no optimizer can be made. timm passes most arguments on unchecked."""
-    part = {name: value for name, value in part.items() if value is not None and name != "fused"}
+    part = _set(part)
     reason = _refusal(part)
     if reason is None:
         return
@@ -92,6 +93,29 @@ def try_optimizer(key: str, part: Mapping[str, Any]) -> Iterator[str]:
     culprits = [name for name in without if name != "opt" and _refusal(without[name]) is None]
     where = f"{key}.{culprits[0]}={part[culprits[0]]}" if culprits else key
     yield f"{where}: {part['_target_']} does not take it ({reason})."
+
+
+def try_schedule(key: str, part: Mapping[str, Any], optim: Mapping[str, Any]) -> Iterator[str]:
+    """What a scheduler does not take. Those of torch look at some of their arguments only when they step."""
+    import torch
+    from torch.optim import lr_scheduler
+
+    try:
+        optimizer = build(_set(optim), [torch.nn.Parameter(torch.zeros(1))])
+    except Exception:  # an error of the optimizer, which is reported by itself
+        return
+    try:
+        scheduler = build(part, optimizer, **({} if "epochs" in part else {"total_steps": 10}))
+        steps_alone = isinstance(scheduler, lr_scheduler.LRScheduler)
+        if steps_alone and not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
+            with warnings.catch_warnings(action="ignore"):  # no step of the optimizer came before
+                scheduler.step()
+    except Exception as error:
+        yield f"{key}: {part['_target_']} does not take its arguments ({summarize(error.__cause__ or error)})."
+
+
+def _set(optim: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in optim.items() if value is not None and name != "fused"}
 
 
 def _refusal(part: Mapping[str, Any]) -> str | None:

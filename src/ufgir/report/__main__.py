@@ -39,11 +39,11 @@ def main(argv: list[str]) -> int:
     from ufgir.utils import expand_path
 
     runs, out = expand_path("runs", options.runs), expand_path("out", options.out)
-    is_published = options.runs == "published" and not runs.exists()
+    is_published = options.runs == "published"  # a folder of this name: ./published
     if not is_published and not runs.exists():
         near = [path.name for path in runs.parent.iterdir()] if runs.parent.is_dir() else []
         raise UserError(f"runs={options.runs}: no such file or folder.{did_you_mean(runs.name, near)}")
-    check_out(out, runs)
+    check_out(out, None if is_published else runs)
     collected = published() if is_published else read_folders(runs) if runs.is_dir() else read_csv(runs)
     for line in collected.skipped:
         print(f"skipped: {line}", file=sys.stderr)

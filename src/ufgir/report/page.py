@@ -56,13 +56,13 @@ class Section:
                 part.write(place, f"{name}_{part.backbone}" if is_choice else name)
 
 
-def check_out(out: Path, runs: Path) -> None:
+def check_out(out: Path, runs: Path | None) -> None:
     """Only an earlier report may be replaced.
 
     Raises:
         UserError: `out` is something else.
     """
-    if runs.is_dir() and runs.resolve().is_relative_to(out.resolve()):
+    if runs is not None and runs.is_dir() and runs.resolve().is_relative_to(out.resolve()):
         raise UserError(f"out={out}: holds the runs themselves. Name another folder.")
     if Path.cwd().is_relative_to(out.resolve()):
         raise UserError(f"out={out}: the current folder is inside, and would be replaced. Try {out / 'report'}.")
