@@ -224,8 +224,8 @@ def test_order_is_the_published_one_and_processes_share_out_the_global_batches()
 
 def test_wrong_arguments_are_reported_together(data):
     with pytest.raises(UserError) as caught:
-        data(resize=8, cache="rma", num_workers=-1)
-    parts = ("dataset.resize=8", "dataset.num_workers=-1", "dataset.cache=rma")
+        data(resize=8, cache="rma", num_workers=-1, protocol="vall")
+    parts = ("dataset.resize=8", "dataset.num_workers=-1", "protocol=vall", "dataset.cache=rma")
     assert all(part in message for part, message in zip(parts, caught.value.messages, strict=True))
     with pytest.raises(UserError, match="batch_size=10 is more than the 9 training images"):
         data(batch_size=10).setup("fit")

@@ -39,7 +39,8 @@ def refusal(path: Path, name: str = "deit_t", size: int = 32) -> str:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_file_in_each_layout_fills_the_whole_backbone_as_timm_does(layout, tmp_path):
+def test_a_file_in_each_layout_fills_the_whole_backbone_as_timm_does(layout, tmp_path, caplog):
+    caplog.set_level("INFO")
     name, lay_out = LAYOUTS[layout]
     small, large = (28, 56) if "dinov2" in name else (32, 64)
     entries = donor(name, size=small)
@@ -47,6 +48,7 @@ def test_a_file_in_each_layout_fills_the_whole_backbone_as_timm_does(layout, tmp
     loaded = load(tmp_path / "weights.pth.tar", name, size=small)
     for key, value in body_of(entries).items():
         torch.testing.assert_close(loaded[key], value, rtol=0, atol=0, msg=key)
+    assert f"weights.pth.tar: {len(body_of(entries))} tensors loaded, 2 of the classifier are new" in caplog.text
     assert loaded["head.weight"].shape == (5, 48) and 0 < loaded["head.weight"].std() < 0.1, "a new classifier"
     torch.save(body_of(entries) if "dinov2" in name else entries, tmp_path / "timm.pth")
     overlay = {"file": str(tmp_path / "timm.pth"), "hf_hub_id": None, "url": ""}

@@ -73,6 +73,7 @@ def test_any_module_is_a_model(here):
     ("optim", "schedule", "kind"),
     [
         ({"_target_": "timm.optim.create_optimizer_v2", "opt": "lion", "lr": 1e-4}, None, "Lion"),
+        ({"opt": "sgd", "lr": 0.1}, None, "SGD"),
         (
             {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9},
             {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1},

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from ufgir.data.cache import CACHES, NoStore, Store, fingerprint, open_store, used
 from ufgir.data.images import WORKERS, decode, find_images, load_image, track
-from ufgir.data.splits import Splits, first_ten, load_splits
+from ufgir.data.splits import PROTOCOLS, Splits, first_ten, load_splits
 from ufgir.data.transforms import center_crop, normalize, paper_transforms, resize_side
 from ufgir.errors import UserError
 from ufgir.utils import cache_dir
@@ -183,6 +183,8 @@ class ImageDataModule(lightning.LightningDataModule):
             errors.append(f"dataset.resize={resize}: expected at least image_size={image_size}, the crop, or null.")
         if self.num_workers < 0:
             errors.append(f"dataset.num_workers={num_workers}: expected at least 0, or null for one per core.")
+        if protocol not in PROTOCOLS:
+            errors.append(f"protocol={protocol}: expected {', '.join(PROTOCOLS)}.")
         if cache not in CACHES:
             errors.append(f"dataset.cache={cache}: expected {', '.join(CACHES)}.")
         if errors:

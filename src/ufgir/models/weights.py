@@ -5,6 +5,7 @@ Transformers (ViT, DINOv2), and Google's `.npz`.
 """
 
 import argparse
+import logging
 import re
 import types
 import warnings
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from ufgir.errors import UserError, summarize
 
+_logger = logging.getLogger(__name__)
 # Besides tensors and plain Python, a file may name these; they only hold values. Where a class of the file would have
 # to be imported, a plain one takes its place.
 READABLE = [
@@ -70,7 +72,8 @@ def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
     """
     path = Path(path).expanduser()
     try:
-        problems = _load_npz(vit, path) if path.suffix == ".npz" else _load_entries(vit, _read_entries(path), name)
+        is_npz = path.suffix == ".npz"
+        loaded, problems = _load_npz(vit, path) if is_npz else _load_entries(vit, _read_entries(path), name)
     except Exception as error:  # a file that holds no weights fails in dozens of ways
         raise UserError(
             f"backbone.checkpoint={path} cannot be read ({summarize(error)}). Start from random weights with "
@@ -81,6 +84,8 @@ def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
             f"backbone.checkpoint={path} does not fit {name}: {'; '.join(problems)}. "
             "Give a file with weights of this backbone, or choose the backbone of this file."
         )
+    rest = len(vit.state_dict()) - loaded
+    _logger.info(f"{path}: {loaded} tensors loaded{f', {rest} of the classifier are new' if rest else ''}")
 
 
 def _read_entries(path: Path) -> dict[str, Tensor]:
@@ -147,8 +152,8 @@ def without_wrappers(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(entries)
 
 
-def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str) -> list[str]:
-    """Load entries in any names that timm knows, or change nothing and say what does not fit."""
+def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str) -> tuple[int, list[str]]:
+    """Load entries in any names that timm knows, or change nothing; how many tensors, and what does not fit."""
     wanted, problem = vit.state_dict(), []
     # The two families for which timm resamples otherwise than by default.
     resampling = {"interpolation": "bilinear", "antialias": False} if "flexi" in name or "radio" in name else {}
@@ -163,7 +168,7 @@ def _load_entries(vit: VisionTransformer, entries: dict[str, Tensor], name: str)
     problems = shape_differences(loaded, wanted) or problem
     if not problems:
         vit.load_state_dict(loaded)
-    return problems
+    return len(loaded if fits else body), problems
 
 
 def shape_differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
@@ -182,12 +187,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _load_npz(vit: VisionTransformer, path: Path) -> list[str]:
-    """Let timm read a file of Google's, and find what it left unchanged."""
+def _load_npz(vit: VisionTransformer, path: Path) -> tuple[int, list[str]]:
+    """Let timm read a file of Google's; how many tensors it changed, and what it left unchanged."""
     body = {key: value for key, value in vit.named_parameters() if not key.startswith("head.")}
     with torch.no_grad():
         for parameter in body.values():
             parameter.fill_(torch.nan)
         vit.load_pretrained(str(path))
     missing = [key for key, parameter in body.items() if parameter.isnan().any()]
-    return [f"it lacks {_some(missing)}"] if missing else []
+    return len(body) - len(missing), [f"it lacks {_some(missing)}"] if missing else []

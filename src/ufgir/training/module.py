@@ -40,7 +40,8 @@ class LitClassifier(L.LightningModule):
             are saved in checkpoints, so that `LitClassifier.load_from_checkpoint(file)` needs nothing else.
         num_classes: number of classes; needed where `model` is a module.
         optim: `_target_` and arguments of an optimizer or of `timm.optim.create_optimizer_v2`, or a callable that makes
-            one of a module or of parameter groups. None: AdamW with learning rate 1e-4 and weight decay 0.05.
+            one of a module or of parameter groups. Without `_target_`, arguments of timm's. None: AdamW with learning
+            rate 1e-4 and weight decay 0.05.
         schedule: `_target_` and arguments of a scheduler of torch or timm, or a callable that makes one of an
             optimizer. `interval: step` steps after every batch instead of every epoch; `monitor` (`val/loss`) is what
             ReduceLROnPlateau looks at. None: a constant rate.
@@ -62,6 +63,8 @@ class LitClassifier(L.LightningModule):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(optim, Mapping) and "_target_" not in optim:
+            optim = {**DEFAULT_OPTIM, **optim}
         plain = {"num_classes": num_classes, "label_smoothing": label_smoothing, "seed": seed}
         plain["class_names"] = None if class_names is None else list(class_names)
         if isinstance(model, nn.Module):
