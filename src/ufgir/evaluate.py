@@ -5,13 +5,13 @@
     python -m ufgir.evaluate checkpoint=FILE ...
 
 run             the folder of a finished run
-checkpoint      a model.pt of one, wherever it lies now, or what python -m ufgir.authors made; hf-hub:USER/NAME
-                takes that of a repository of the Hugging Face Hub
+checkpoint      a model.pt, the output of python -m ufgir.authors, or hf-hub:USER/NAME,
+                a repository of the Hugging Face Hub
 keep_rate       another share of the tokens, 0.1, or one for each reduction layer, [0.7,0.5,0.3]; several separated by
                 commas give the keep-rate transfer curve of the weights, as a table and a picture
 image_size      side of the images, pixels; the position embeddings are resampled
 dataset         another data set with the same classes: csv, folder, leaves, cotton80, ...
-dataset.root    where the data set lies now, if it has moved; dataset.images likewise
+dataset.root    the folder of the data set, if it has moved; dataset.images likewise
 dataset.resize  side to which images are resized before the crop (default: as the weights were trained)
 protocol        the test table (test) or that of validation (val; its numbers are named val_*)
 recalibrate     true: test each keep rate a second time, with the BatchNorm statistics of the cla head computed again on

@@ -5,7 +5,7 @@
     python -m ufgir.predict checkpoint=FILE ...
 
 run         the folder of a finished run
-checkpoint  a model.pt of one, wherever it lies now, or hf-hub:USER/NAME
+checkpoint  a model.pt, or hf-hub:USER/NAME
 images      an image, a folder (all images below it, nothing hidden) or a pattern such as 'leaves/*.jpg'; may be given
             several times
 out         the CSV file to write (default: predictions.csv), a row for each image: path, then the five most probable

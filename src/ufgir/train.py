@@ -18,7 +18,7 @@ from ufgir.utils import project_dir
 
 @hydra.main(version_base="1.3", config_path=str(project_dir("conf")), config_name="train")
 def train(cfg: DictConfig) -> float | None:
-    """One run, wherever a launcher started it; returns the number that a sweeper maximizes."""
+    """One run, started directly or by a launcher; returns the objective of a sweeper, to be maximized."""
     overrides = list(HydraConfig.get().overrides.task)
     is_one_of_many = HydraConfig.get().mode is RunMode.MULTIRUN
     try:

@@ -4,7 +4,7 @@
     python -m ufgir.visualize checkpoint=FILE ...
 
 run         the folder of a finished run
-checkpoint  a model.pt of one, wherever it lies now, what python -m ufgir.authors made, or hf-hub:USER/NAME
+checkpoint  a model.pt, the output of python -m ufgir.authors, or hf-hub:USER/NAME
 images      an image, a folder (with all below it) or a pattern such as 'leaves/*.jpg'; may be given several times
 out         the folder for the pictures, one PNG for each image (default: tokens/ beside the weights)
 limit       at most so many images, spread evenly over those found (default: 16)

@@ -84,7 +84,7 @@ def check(
 
 def try_optimizer(key: str, part: Mapping[str, Any]) -> Iterator[str]:
     """The values of which no optimizer can be made. timm passes most arguments on unchecked."""
-    part = _set(part)
+    part = _without_null(part)
     reason = _refusal(part)
     if reason is None:
         return
@@ -101,7 +101,7 @@ def try_schedule(key: str, part: Mapping[str, Any], optim: Mapping[str, Any]) ->
     from torch.optim import lr_scheduler
 
     try:
-        optimizer = build(_set(optim), [torch.nn.Parameter(torch.zeros(1))])
+        optimizer = build(_without_null(optim), [torch.nn.Parameter(torch.zeros(1))])
     except Exception:  # an error of the optimizer, which is reported by itself
         return
     try:
@@ -114,7 +114,8 @@ def try_schedule(key: str, part: Mapping[str, Any], optim: Mapping[str, Any]) ->
         yield f"{key}: {part['_target_']} does not take its arguments ({summarize(error.__cause__ or error)})."
 
 
-def _set(optim: Mapping[str, Any]) -> dict[str, Any]:
+def _without_null(optim: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are given. `fused` depends on the device, which a dummy parameter is not on."""
     return {name: value for name, value in optim.items() if value is not None and name != "fused"}
 
 

@@ -13,7 +13,7 @@ out             a folder, or a new file *.onnx, *.pt2 or *.safetensors; existing
                 (default: export/FORMAT beside the weights, where an earlier export is replaced)
 tolerance       largest accepted difference of a logit (default: 0.001; for timm 0, where nothing is left out)
 dataset         data set with test images to check on (default: the run's own; random noise if it is not found)
-dataset.root    where the data set lies now, if it has moved; dataset.images likewise
+dataset.root    the folder of the data set, if it has moved; dataset.images likewise
 
 onnx and torchexport take batches of any size; 1, 3, 5 and up to 16 images at a time are checked.
 """

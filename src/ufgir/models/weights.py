@@ -89,7 +89,7 @@ def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
 
 
 def _read_entries(path: Path) -> dict[str, Tensor]:
-    """The entries of the backbone in a file, in names that timm knows, whatever lies around them."""
+    """The entries of the backbone in a file, in names that timm knows; other entries are dropped."""
     content = timm.models.load_state_dict(str(path)) if path.suffix == ".safetensors" else unpickle(path)
     if not isinstance(content, Mapping):
         raise TypeError(f"a {type(content).__name__} where entries by name were expected")
@@ -130,7 +130,7 @@ def unpickle(path: Path) -> object:
     """
     try:
         with torch.serialization.safe_globals(READABLE), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")  # which then fails, or does not
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # the load itself decides
             # Memory-mapped: an optimizer's states, often two thirds of a file, are never read.
             return torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
     except Exception as error:  # torch raises many types for a file that is no checkpoint, or that holds code

@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     from ufgir.utils import expand_path
 
     runs, out = expand_path("runs", options.runs), expand_path("out", options.out)
-    is_published = options.runs == "published"  # a folder of this name: ./published
+    is_published = options.runs == "published"  # runs=./published is a folder of this name
     if not is_published and not runs.exists():
         near = [path.name for path in runs.parent.iterdir()] if runs.parent.is_dir() else []
         raise UserError(f"runs={options.runs}: no such file or folder.{did_you_mean(runs.name, near)}")

@@ -161,7 +161,7 @@ def read_folders(root: Path) -> Collected:
 
 
 def find_folders(root: Path) -> list[Path]:
-    """Folders of runs, by name. What lies within one is not looked at."""
+    """Folders of runs, by name. Folders inside a run are not searched."""
     found = []
     for path, folders, files in os.walk(root):
         if {"config.yaml", "results.json"} & set(files):

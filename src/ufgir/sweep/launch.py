@@ -1,4 +1,4 @@
-"""Start the runs of a grid that are due, with whichever launcher, and account for each of them."""
+"""Start the runs of a grid that are due, with any launcher, and report the result of each."""
 
 import sys
 import time

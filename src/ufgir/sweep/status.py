@@ -133,7 +133,7 @@ def refuse_errors(runs: Sequence[PlannedRun]) -> None:
 
 
 def summary(name: str, jobs: Sequence[Job], runs: Sequence[PlannedRun]) -> dict[str, Any]:
-    """What programs are told of a grid."""
+    """The state of a grid as plain values, for `--json`."""
     states = Counter(run.state for run in runs)
     return {
         "sweep": name,

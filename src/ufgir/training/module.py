@@ -125,7 +125,7 @@ class LitClassifier(L.LightningModule):
         return self.trainer.estimated_stepping_batches if self._trainer is not None else 1
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Schedulers of timm are told the number of the next epoch."""
+        """Step the scheduler; those of timm take the index of the next epoch."""
         if isinstance(scheduler, TimmScheduler):
             scheduler.step(epoch=self.current_epoch + 1, metric=metric)
         else:

@@ -1,4 +1,4 @@
-"""The folder of one run: what lies where, who works in it, and how far it is."""
+"""The folder of one run: its files, its lock and its state."""
 
 import json
 import os
