@@ -4,6 +4,7 @@ import csv
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -52,6 +53,34 @@ def test_killed_in_mid_epoch(tmp_path, more):
         wait_for(process, "epoch 3/")
         process.kill()
     resumed = run("train", *words(*more), cwd=folders[1])
+    assert "epoch 1/" not in resumed.stdout, "it continued instead of starting again"
+    assert numbers(folders[1], results_of(resumed, folders[1])) == undisturbed
+
+
+# Lightning logs an epoch after it has saved the checkpoint of it.
+KILLED_BEFORE_THE_ROW = """
+import os, signal, sys
+from ufgir.training.loggers import MetricsCSV
+log_metrics = MetricsCSV.log_metrics
+def killed(self, metrics, step):
+    if "train/top1" in metrics and metrics["epoch"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    log_metrics(self, metrics, step)
+MetricsCSV.log_metrics = killed
+from ufgir.train import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_killed_between_the_checkpoint_and_the_row_of_an_epoch(tmp_path):
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        make_data(folder / "data")
+    undisturbed = numbers(folders[0], results_of(run("train", *words(), cwd=folders[0]), folders[0]))
+    killed = [sys.executable, "-c", KILLED_BEFORE_THE_ROW, *words()]
+    assert subprocess.run(killed, cwd=folders[1], env=environment()).returncode == -signal.SIGKILL
+    resumed = run("train", *words(), cwd=folders[1])
     assert "epoch 1/" not in resumed.stdout, "it continued instead of starting again"
     assert numbers(folders[1], results_of(resumed, folders[1])) == undisturbed
 

@@ -253,10 +253,11 @@ def _train(
             ModelCheckpoint(folder.path, folder.best.stem, monitor="val/top1", mode="max", enable_version_counter=False)
         )
     # Saved after each epoch. Everything random starts again from (seed, epoch), so a resumed run equals another.
+    saved = folder.path / "next.ckpt"
     callbacks.append(
-        ModelCheckpoint(folder.path, folder.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False)
+        ModelCheckpoint(folder.path, saved.stem, save_on_train_epoch_end=True, enable_version_counter=False)
     )
-    callbacks.append(_CheckpointFacts(config))
+    callbacks += [_CheckpointFacts(config), _KeepLogged(saved, folder.checkpoint)]
     show_bar = config.trainer.progress and sys.stdout.isatty()
     arguments = config.trainer.model_dump()
     trainer = L.Trainer(
@@ -289,6 +290,26 @@ class _CheckpointFacts(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: LitClassifier, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(format=FORMAT, config=self.values, class_names=pl_module.class_names or [])
+
+
+class _KeepLogged(L.Callback):
+    """Moves a checkpoint to its place once the loggers have the epoch, which Lightning logs after it saves.
+
+    A run that was killed between the two would continue without that row.
+    """
+
+    def __init__(self, saved: Path, place: Path) -> None:
+        self.saved, self.place = saved, place
+
+    def setup(self, trainer: L.Trainer, pl_module: LitClassifier, stage: str) -> None:
+        if trainer.is_global_zero:
+            self.saved.unlink(missing_ok=True)  # of an attempt that was killed between the two
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: LitClassifier) -> None:
+        if trainer.is_global_zero and self.saved.is_file():
+            self.saved.replace(self.place)
+
+    on_train_end = on_train_epoch_start
 
 
 def evaluate(
