@@ -14,7 +14,7 @@ INSTALLED := .venv/installed
 OLDEST := .venv-oldest/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-oldest lint clean
+.PHONY: help demo test test-slow test-cluster test-oldest lint clean
 
 help:  ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ test: $(INSTALLED)  ## run the fast tests
 
 test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, killed processes
 	$(VENV_PYTHON) -m pytest -m "slow and not gpu" --timeout=1200 $(ARGS)
+
+test-cluster: $(INSTALLED)  ## run grids on a SLURM and a Ray cluster of this machine (apt-get install slurm-wlm munge)
+	$(VENV_PYTHON) -m pytest -m cluster -rs --timeout=900 $(ARGS)
 
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(PARALLEL) $(ARGS)

@@ -179,6 +179,44 @@ def test_folds_follow_the_seed_and_are_read_back(csv_set, tmp_path):
     assert again.digest == splits.digest and again.paths(again.test) == splits.paths(splits.test)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 3), min_size=2, max_size=5), min_size=2, max_size=5), st.integers(2, 4))
+@pytest.mark.filterwarnings("ignore:folds=")
+def test_a_group_is_in_one_fold(classes, folds):
+    rows = [(class_id, f"{class_id}/{group}_{number}.png") for class_id, groups in enumerate(classes)
+            for group, size in enumerate(groups) for number in range(size)]
+    tables = {"train_val": pd.DataFrame(rows, columns=["class_id", "dir"])}
+    groups = {path: path.partition("_")[0] for _, path in rows}
+    if folds > len(rows):
+        return
+    parts = [cross_validation(tables, fold, folds, 1, groups) for fold in range(folds)]
+    assert Counter(path for _, path in rows) == Counter(path for _, test in parts for path in test["dir"])
+    for train, test in parts:
+        assert not {groups[path] for path in train["dir"]} & {groups[path] for path in test["dir"]}
+        assert set(train["class_id"]) == set(range(len(classes)))
+    sizes = [len(test) for _, test in parts]
+    assert max(sizes) - min(sizes) <= max(map(max, classes)) * 2
+
+
+def test_groups_are_a_column_or_a_pattern(csv_set, tmp_path):
+    for table in csv_set.glob("t*.csv"):
+        frame = pd.read_csv(table)
+        frame.assign(vine=frame["dir"].str.extract(r"^(.*_\d)\.")[0]).to_csv(table, index=False)
+    (csv_set / "val.csv").unlink()
+    folds = dict(protocol="cv", folds=2, fold=0)
+    by_column = load_splits(csv_set, groups="vine", **folds)
+    by_pattern = load_splits(csv_set, groups=r"^(.*_\d)\.png$", **folds)
+    assert not set(by_column.train["vine"]) & set(by_column.test["vine"])
+    assert by_pattern.digest == by_column.digest
+    with pytest.warns(UfgirWarning, match="class 0, 1, 2"):
+        load_splits(csv_set, groups="^.", **folds)
+    write_splits(by_column, tmp_path / "run" / "splits")
+    again = load_splits(tmp_path / "run" / "splits", images=str(by_column.image_root), groups="vine", **folds)
+    assert again.digest == by_column.digest
+    assert "dataset.groups=nothing" in errors_of(csv_set, groups="nothing", **folds)[0]
+    assert "dataset.groups=(" in errors_of(csv_set, groups="(", **folds)[0]
+
+
 def test_too_few_images_for_the_folds(csv_set):
     with pytest.warns(UfgirWarning, match="folds=5: class 0, 1, 2 has .* folds=4"):
         load_splits(csv_set, protocol="cv", folds=5)

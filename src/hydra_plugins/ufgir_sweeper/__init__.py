@@ -1,7 +1,7 @@
 """Hydra plugins: the sweeper `ufgir` for resumable grids, and the search path of the group `sweep`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.ufgir_slurm import SlurmLauncher
 from ufgir.errors import UserError
 from ufgir.utils import project_dir
 
@@ -29,7 +30,8 @@ class GridSweeperConf:
     words: list[str] = field(default_factory=list)
     union: list[Any] | None = None
     published_lr: bool = False
-    at_once: int = 1000  # jobs handed to the launcher at once; SLURM's arrays have a limit
+    at_once: int = 1000  # jobs handed to joblib or Ray at once
+    wait: bool = True  # false with SLURM: submit, and leave
 
 
 def _gpus(share: float = 1) -> float:
@@ -68,9 +70,15 @@ class GridSweeper(Sweeper):
     """
 
     def __init__(
-        self, name: str | None, words: Sequence[str], union: Sequence | None, published_lr: bool, at_once: int
+        self,
+        name: str | None,
+        words: Sequence[str],
+        union: Sequence | None,
+        published_lr: bool,
+        at_once: int,
+        wait: bool,
     ) -> None:
-        self.at_once = at_once
+        self.at_once, self.wait = at_once, wait
         self.grid = {"name": name, "words": words, "union": union, "published_lr": published_lr}
         self.launcher: Any = None
         self.hydra_config: DictConfig | None = None
@@ -80,7 +88,7 @@ class GridSweeper(Sweeper):
         self.hydra_config = config.hydra
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context,
-            task_function=partial(_in_grid, self.grid["name"] or "", task_function),
+            task_function=partial(_in_grid, self.grid["name"] or "", os.getcwd(), _own_variables(), task_function),
             config=config,
         )
 
@@ -94,6 +102,7 @@ class GridSweeper(Sweeper):
         from ufgir.config.compose import Composer, refuse_hidden_files
         from ufgir.sweep.grid import Grid, jobs_of
         from ufgir.sweep.launch import launch_due
+        from ufgir.sweep.status import PlannedRun
 
         refuse_hidden_files(self.hydra_config)
         self._refuse_shared_gpus()
@@ -104,14 +113,21 @@ class GridSweeper(Sweeper):
             grid = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.grid.items()}
             jobs = tuple(Grid.of(grid, self.grid["name"]).expand(overrides))
 
-        def launch(batch: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-            return self.launcher.launch([list(job) for job in batch], initial_job_idx=first)
+        on_slurm = isinstance(self.launcher, SlurmLauncher)
+        if not (self.wait or on_slurm):
+            raise UserError("hydra.sweeper.wait=false: only hydra/launcher=submitit_slurm can leave its runs alone.")
+
+        def launch(batch: Sequence[PlannedRun], first: int) -> Sequence[JobReturn]:
+            known = {"folders": [run.folder.path for run in batch], "wait": self.wait} if on_slurm else {}
+            return self.launcher.launch([list(run.overrides) for run in batch], initial_job_idx=first, **known)
 
         launch_due(
             jobs,
             Composer.of_hydra(self.hydra_config),
             launch,
-            at_once=1 if isinstance(self.launcher, BasicLauncher) else self.at_once,
+            at_once=1 if isinstance(self.launcher, BasicLauncher) else None if on_slurm else self.at_once,
+            adopts=on_slurm and self.wait,
+            wait=self.wait,
         )
 
     def _refuse_shared_gpus(self) -> None:
@@ -127,7 +143,15 @@ class GridSweeper(Sweeper):
                 )
 
 
-def _in_grid(name: str, task: TaskFunction, config: DictConfig) -> Any:
-    """A job, in an environment that tells loggers the name of its grid; workers of a cluster do not inherit ours."""
-    os.environ["UFGIR_SWEEP"] = name
+def _own_variables() -> dict[str, str]:
+    return {name: os.environ[name] for name in os.environ if name.startswith(("UFGIR_", "HF_", "WANDB_"))}
+
+
+def _in_grid(name: str, folder: str, variables: Mapping[str, str], task: TaskFunction, config: DictConfig) -> Any:
+    """A job in the folder and with the variables of its launcher, which the workers of a joined cluster do not inherit.
+
+    UFGIR_SWEEP tells the loggers the name of the grid.
+    """
+    os.chdir(folder)
+    os.environ.update(variables, UFGIR_SWEEP=name)
     return task(config)

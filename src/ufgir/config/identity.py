@@ -17,6 +17,7 @@ WITHOUT_EFFECT = (
     "data_root", "output_root", "keep", "logger",
     "dataset.name", "dataset.epochs", "dataset.pretrained", "dataset.root", "dataset.images", "dataset.expected",
     "dataset.cache", "dataset.num_workers", "dataset.val_fraction", "dataset.test_fraction", "dataset.progress",
+    "dataset.groups",
     "backbone.checkpoint", "reducer.name", "reducer.keep_rate", "plugins.name", "augment.name",
     "trainer.accelerator", "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
     "trainer.gradient_checkpointing",

@@ -117,6 +117,8 @@ class ImageDataModule(lightning.LightningDataModule):
         protocol: `test` (train on train+val, test), `val` (train, validate), `holdout` (train, validate, test) or `cv`
             (test on one of several stratified folds of all images, train on the others).
         fold, folds: which fold, from 0, and how many; for `protocol="cv"` only.
+        groups: for `protocol="cv"`, images that must share a fold, such as those of one photograph: a column of the CSV
+            files, or a regular expression whose (first group's) match in the path is the group.
         num_workers: loader processes; None: one per core, at most 8.
         cache: of resized images: `none`, `ram` or `disk` (kept for later runs).
         seed: of the order, the transforms, the folds and the split of `format="folder"`.
@@ -147,6 +149,7 @@ class ImageDataModule(lightning.LightningDataModule):
         protocol: Literal["test", "val", "holdout", "cv"] = "test",
         fold: int = 0,
         folds: int = 5,
+        groups: str | None = None,
         num_workers: int | None = None,
         cache: Literal["none", "ram", "disk"] = "none",
         seed: int = 1,
@@ -174,9 +177,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)
         self.batch_transform, self.predict_images = batch_transform, predict_images
         self._split_arguments = dict(
-            root=root, format=format, images=images, protocol=protocol, fold=fold, folds=folds, seed=seed, name=name,
-            val_fraction=val_fraction, test_fraction=test_fraction, train_images=train_images, expected=expected,
-            render=render)
+            root=root, format=format, images=images, protocol=protocol, fold=fold, folds=folds, groups=groups,
+            seed=seed, name=name, val_fraction=val_fraction, test_fraction=test_fraction,
+            train_images=train_images, expected=expected, render=render)
         self._stores: dict[str, Store] = {}
         errors = []
         if self.resize < image_size:

@@ -6,6 +6,7 @@ counts from 0, `dir` is the path of an image below the image folder. `classid_cl
 
 import hashlib
 import posixpath
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,7 @@ def load_splits(
     protocol: str = "test",
     fold: int = 0,
     folds: int = 5,
+    groups: str | None = None,
     seed: int = 1,
     val_fraction: float = 0.2,
     test_fraction: float = 0.3,
@@ -170,7 +172,8 @@ def load_splits(
     else:
         tables, class_names = _read_folder(folder, name, protocol, expected or {}, remedy)
     if protocol == "cv":
-        chosen = dict(zip(("train", "test"), cross_validation(tables, fold, folds, seed), strict=True))
+        names = None if groups is None else group_names(folder, tables, groups)
+        chosen = dict(zip(("train", "test"), cross_validation(tables, fold, folds, seed, names), strict=True))
     else:
         chosen = {role: tables[split] for role, split in PROTOCOLS[protocol].items()}
     if train_images is not None and train_images < (rows := len(chosen["train"])):
@@ -216,7 +219,7 @@ def write_splits(splits: Splits, folder: Path) -> None:
 
 def write_tables(tables: Tables, folder: Path, class_names: Sequence[str] | None = None) -> None:
     """Write each table as `<split>.csv`, and the class names as `classid_classname.csv`, into a folder."""
-    files = {f"{split}.csv": table[list(COLUMNS)] for split, table in tables.items()}
+    files = {f"{split}.csv": table for split, table in tables.items()}
     if class_names is not None:
         files[CLASS_NAMES] = pd.DataFrame({"class_id": range(len(class_names)), "class_name": class_names})
     folder.mkdir(parents=True, exist_ok=True)
@@ -315,10 +318,41 @@ def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> It
                 yield f"{split}.csv has classes of which {train}.csv has no image: {first_ten(unseen)}."
 
 
-def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def group_names(folder: Path, tables: Tables, groups: str) -> dict[str, str]:
+    """The group of each image (`dir`): a column of the CSV files, or what a regular expression finds in its path.
+
+    The column is added to the tables, so that it is written down with them.
+
+    Raises:
+        UserError: it is neither, or finds nothing in some paths.
+    """
+    names: dict[str, str] = {}
+    for split, table in tables.items():
+        file = folder / f"{split}.csv"
+        columns = pd.read_csv(file, nrows=0, encoding="utf-8-sig").columns if file.is_file() else ()
+        if groups in columns and groups not in COLUMNS:
+            tables[split] = table = table.assign(**{groups: _read_csv(file, (groups,))[groups].tolist()})
+            names |= dict(zip(table["dir"], table[groups], strict=True))
+            continue
+        try:
+            found = table["dir"].str.extract(f"({groups})" if re.compile(groups).groups == 0 else groups)[0]
+        except re.error as error:
+            raise UserError(f"dataset.groups={groups}: neither a column of {file.name} nor a regular expression "
+                            f"({error}).") from error
+        if missing := table["dir"][found.isna()].tolist():
+            raise UserError(f"dataset.groups={groups}: not a column of {file.name}, and as a regular expression it "
+                            f"finds nothing in {first_ten(missing)}.")
+        names |= dict(zip(table["dir"], found, strict=True))
+    return names
+
+
+def cross_validation(
+    tables: Tables, fold: int, folds: int, seed: int, groups: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows to train and to test on in one of several stratified folds over the images of all tables.
 
-    Each image is in one fold. The folds of a class differ by one image at most, and so do whole folds.
+    Each image is in one fold. The folds of a class differ by one image at most, and so do whole folds. With `groups`,
+    image -> group, the images of a group share a fold, and the folds are as even as these allow.
 
     Raises:
         UserError: there are fewer images than folds, or a class has one only, so that none would be left to train on.
@@ -334,11 +368,30 @@ def cross_validation(tables: Tables, fold: int, folds: int, seed: int) -> tuple[
     if few := sizes.index[sizes < folds].tolist():
         warnings.warn(f"folds={folds}: class {first_ten(few)} has fewer images than folds, so some folds test no image "
                       f"of it. With folds={sizes.min()} each fold tests every class.", UfgirWarning, stacklevel=2)
+    if groups is not None:
+        tested = rows["dir"].map(_group_folds(rows, rows["dir"].map(groups), folds, seed)) == fold
+        return rows[~tested].reset_index(drop=True), rows[tested].reset_index(drop=True)
     draws = rows["dir"].map(lambda path: _draw(seed, posixpath.normpath(path)))
     order = rows.assign(draw=draws).sort_values(["class_id", "draw"]).index
     # Dealt out like cards, class after class: the next class goes on where the last one ended.
     tested = rows.index.isin(order[fold::folds])
     return rows[~tested].reset_index(drop=True), rows[tested].reset_index(drop=True)
+
+
+def _group_folds(rows: pd.DataFrame, groups: pd.Series, folds: int, seed: int) -> dict[str, int]:
+    """The fold of each image (`dir`): each group goes where its classes, and then all images, are fewest."""
+    if few := [number for number, names in groups.groupby(rows["class_id"]) if names.nunique() < 2]:
+        warnings.warn(f"dataset.groups: all images of class {first_ten(few)} are in one group, so the fold that tests "
+                      "them is trained without them.", UfgirWarning, stacklevel=3)
+    sizes = pd.crosstab(groups, rows["class_id"])  # images of each group and class
+    order = sorted(sizes.index, key=lambda name: (sizes.loc[name].to_numpy().argmax(), _draw(seed, name)))
+    dealt = pd.DataFrame(0, index=range(folds), columns=sizes.columns)
+    chosen = {}
+    for name in order:
+        classes = sizes.columns[sizes.loc[name] > 0]
+        chosen[name] = min(range(folds), key=lambda k: (dealt.loc[k, classes].sum(), dealt.loc[k].sum(), k))
+        dealt.loc[chosen[name]] += sizes.loc[name]
+    return dict(zip(rows["dir"], groups.map(chosen), strict=True))
 
 
 def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: int) -> tuple[Tables, list[str]]:

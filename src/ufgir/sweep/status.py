@@ -4,7 +4,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.models.cost import estimate_cost
 from ufgir.sweep.grid import Job, label, varied_axes
+from ufgir.sweep.slurm import SlurmJob, SlurmQueue
 from ufgir.training.facts import print_table
 from ufgir.training.run import build_data, check_sizes, model_arguments, run_folder
 from ufgir.training.run_folder import RunFolder
@@ -41,6 +43,7 @@ class PlannedRun:
         data: its data module; None likewise.
         errors: why it cannot start anywhere.
         missing: what must be on this machine first: data, weights.
+        queue: of SLURM, shared by the runs of a grid.
     """
 
     overrides: Job
@@ -49,14 +52,28 @@ class PlannedRun:
     data: Any = None
     errors: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    queue: SlurmQueue = field(default_factory=SlurmQueue, repr=False)
+
+    @property
+    def job(self) -> SlurmJob | None:
+        """Its job, if SLURM has one that waits or runs."""
+        return None if self.folder is None else self.queue.active(self.folder.path)
 
     @property
     def state(self) -> str:
-        """As `RunFolder.state`; a run that was killed too often has failed."""
+        """As `RunFolder.state`, or `queued`; a run that was killed too often has failed."""
         if self.folder is None:
             return "missing"
         state = self.folder.state()
+        if state not in ("finished", "running") and (job := self.job) is not None:
+            return "running" if job.state == "RUNNING" else "queued"
         return "failed" if state in ("interrupted", "missing") and self.attempts >= MAX_ATTEMPTS else state
+
+    @property
+    def log(self) -> Path | None:
+        """The log of its last job of SLURM."""
+        job = None if self.folder is None else self.queue.jobs.get(self.folder.path.absolute())
+        return None if job is None else job.log
 
     @property
     def attempts(self) -> int:
@@ -79,10 +96,13 @@ class PlannedRun:
 
 def plan_runs(jobs: Sequence[Job], composer: Composer) -> list[PlannedRun]:
     """Plan every job of a grid."""
-    return [_planned(job, composer) for job in jobs]
+    queue = SlurmQueue()
+    runs = [_planned(job, composer, queue) for job in jobs]
+    queue.watch(run.folder.path.parent for run in runs if run.folder is not None)
+    return runs
 
 
-def _planned(job: Job, composer: Composer) -> PlannedRun:
+def _planned(job: Job, composer: Composer, queue: SlurmQueue) -> PlannedRun:
     try:
         config = composer.load(job, resources=False)
     except UserError as error:
@@ -95,7 +115,7 @@ def _planned(job: Job, composer: Composer) -> PlannedRun:
         check_sizes(config, data)
     except UserError as error:
         return PlannedRun(job, config, errors=tuple(error.messages))
-    return PlannedRun(job, config, None if missing else run_folder(config, data), data, missing=missing)
+    return PlannedRun(job, config, None if missing else run_folder(config, data), data, missing=missing, queue=queue)
 
 
 _DATA: dict[str, Any] = {}
@@ -141,6 +161,8 @@ def summary(name: str, jobs: Sequence[Job], runs: Sequence[PlannedRun]) -> dict[
         "by_axis": {axis: dict(Counter(label(job, axis) or "default" for job in jobs)) for axis in varied_axes(jobs)},
         "done": states["finished"],
         "running": states["running"],
+        "queued": states["queued"],
+        "queued_for": dict(Counter(run.job.reason or run.job.state for run in runs if run.state == "queued")),
         "failed": states["failed"],
         "missing": states["missing"] + states["interrupted"],
         "interrupted": states["interrupted"],
@@ -234,13 +256,17 @@ def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun], shown: int =
     failed = [run for run in runs if run.state == "failed"]
     for run in failed[:shown]:
         print(f"failed ({run.attempts} of {MAX_ATTEMPTS} attempts): {' '.join(run.overrides)}\n    {run.reason}")
+        if run.log is not None:
+            print(f"    log: {run.log}")
     if len(failed) > shown:
         print(f"and {len(failed) - shown} more")
 
 
 def _states(facts: dict[str, Any]) -> str:
     interrupted = f" ({facts['interrupted']} of them started)" if facts["interrupted"] else ""
+    waiting = ", ".join(f"{count} {reason}" for reason, count in facts["queued_for"].items())
+    queued = f"{facts['queued']} queued ({waiting}), " if facts["queued"] else ""
     return (
-        f"{facts['done']} done, {facts['running']} running, {facts['failed']} failed, "
+        f"{facts['done']} done, {facts['running']} running, {queued}{facts['failed']} failed, "
         f"{facts['missing']} missing{interrupted}"
     )

@@ -1,6 +1,8 @@
 """Callbacks of a run. Each works under any Trainer of Lightning with `LitClassifier`."""
 
 import math
+import os
+import signal
 import time
 from typing import Any
 
@@ -75,11 +77,22 @@ class NonFiniteGuard(L.Callback):
             )
 
 
+class IgnoreSigterm(L.Callback):
+    """In a job of SLURM, goes on after the SIGTERM by which SLURM announces that it is preempted.
+
+    Lightning would end the training, and a job that ends by itself is not requeued. SLURM ends it after the grace time.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until Lightning puts back what was there before
+
+
 class EpochLine(L.Callback):
     """Prints a line for each epoch and keeps the seconds of training, over all attempts of a run."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds, self._lr = 0.0, 0.0
         self._started: float | None = None
 
     def state_dict(self) -> dict[str, float]:
@@ -97,6 +110,11 @@ class EpochLine(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.seconds, self._started = self._elapsed(), None
 
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self._lr = optimizer.param_groups[0]["lr"]  # at the end of an epoch it is that of the next one
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
@@ -104,9 +122,9 @@ class EpochLine(L.Callback):
         shown = [("loss", "train/loss", ".4f"), ("top-1", "train/top1", ".1f"), ("val loss", "val/loss", ".4f")]
         shown += [("val top-1", "val/top1", ".1f")]
         text = "  ".join(f"{label} {metrics[name].item():{form}}" for label, name, form in shown if name in metrics)
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
         print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  lr {lr:.2e}  {self._elapsed():.0f} s",
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  lr {self._lr:.2e}  "
+            f"{self._elapsed():.0f} s",
             flush=True,
         )
 

@@ -25,7 +25,7 @@ from ufgir.config.checks import check_machine
 from ufgir.config.schema import VALIDATED, absolute_paths, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
-from ufgir.training.callbacks import EpochLine, NonFiniteGuard, StepStats, Throughput
+from ufgir.training.callbacks import EpochLine, IgnoreSigterm, NonFiniteGuard, StepStats, Throughput
 from ufgir.training.checkpoint import FORMAT, AtomicCheckpointIO, save_weights, steps_taken, weights_digest
 from ufgir.training.facts import (
     device_name,
@@ -244,7 +244,7 @@ def _train(
 ) -> tuple[L.Trainer, EpochLine]:
     """Train to the last epoch, from the last whole epoch of an earlier attempt if there is one."""
     clock = EpochLine()
-    callbacks: list[L.Callback] = [StepStats(), NonFiniteGuard(), clock]
+    callbacks: list[L.Callback] = [StepStats(), NonFiniteGuard(), clock, IgnoreSigterm()]
     for name, part in config.callbacks.items():
         with parts.refused(f"callbacks.{name}"):
             callbacks.append(parts.build(filled_in(part, folder, config)))

@@ -1,0 +1,110 @@
+"""Grids on a real SLURM: whatever happens to jobs, node, controller and launcher, each run is done once, the same."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.grids import MINE, processes, results, start, status, sweep, wait_until
+from tiny import run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+ON_SLURM = (
+    "hydra/launcher=submitit_slurm_cpu", "hydra.launcher.cpus_per_task=1", "hydra.launcher.partition=debug",
+)  # fmt: skip
+
+
+def test_a_launcher_is_killed_and_another_one_takes_over_its_jobs(grid, slurm):
+    """Also more runs than an array of this SLURM may have."""
+    first = start(*ON_SLURM)
+    wait_until(lambda: len(slurm.jobs("running")) == 2)
+    first.kill()
+    first.communicate()
+    before = status()
+    assert before["running"] == 2 and before["queued"] == 2 and before["missing"] == 0
+    submitted = set(slurm.jobs())
+    again = sweep(*ON_SLURM)
+    assert again.returncode == 0, again.stderr
+    assert set(slurm.jobs()) == submitted, "no run was submitted again"
+    assert len({job.partition("_")[0] for job in submitted}) == 2, "two arrays: MaxArraySize is 3"
+    after = status()
+    assert after["done"] == 4 and after["queued"] == 0
+    on_slurm = results()
+    assert sweep("output_root=plain").returncode == 0
+    assert results("plain") == on_slurm
+
+
+def test_jobs_node_and_controller_are_disturbed(grid, slurm):
+    """A process is killed, a job requeued, the node goes down, the controller is restarted."""
+    words = ("trainer.max_epochs=40",)
+    left = sweep(*ON_SLURM, *words, "hydra.sweeper.wait=false")
+    assert left.returncode == 0, left.stderr
+    assert status(*words)["queued"] + status(*words)["running"] == 4
+    rest = start(*ON_SLURM, *words)
+    wait_until(lambda: len(list(Path("outputs").glob("*/last.ckpt"))) >= 2)
+    killed, requeued = sorted(processes())[:2]
+    os.kill(processes()[killed], signal.SIGKILL)
+    slurm("scontrol", "requeue", slurm.jobs("running")[-1])
+    slurm.restart_controller()
+    slurm("scontrol", "update", f"nodename={slurm.host}", "state=down", "reason=test")
+    time.sleep(6)
+    slurm("scontrol", "update", f"nodename={slurm.host}", "state=resume")
+    output, _ = rest.communicate(timeout=600)
+    assert rest.returncode == 0, output
+    assert status(*words)["done"] == 4
+    on_slurm = results()
+    assert sweep(*words, "output_root=plain").returncode == 0
+    assert results("plain") == on_slurm
+
+
+def test_what_was_cancelled_is_submitted_again_only_by_another_command(grid, slurm):
+    words = ("seed=1", "trainer.max_epochs=300")
+    launcher = start(*ON_SLURM, *words)
+    wait_until(lambda: len(slurm.jobs("running")) == 2)
+    slurm("scancel", *slurm.jobs())
+    output, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1 and output.count("cancelled") == 2
+    assert not slurm.jobs("pending,running")
+    assert status(*words)["queued"] == status(*words)["running"] == 0
+
+
+def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm):
+    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=700")
+    launcher = start(*ON_SLURM, *words, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20")
+    wait_until(lambda: list(Path("outputs").glob("*/last.ckpt")))
+    other = subprocess.Popen(["srun", "--partition=urgent", "--ntasks=1", "--cpus-per-task=2", "sleep", "5"])
+    assert other.wait(timeout=120) == 0, "it got the cores of the run"
+    output, _ = launcher.communicate(timeout=600)
+    assert launcher.returncode == 0, output
+    (log,) = Path("outputs/.slurm/logs").glob("*/*_log.out")
+    assert log.read_text().count("epoch 1/") == 1, "each attempt went on where the last one ended"
+    assert "timed-out" in log.read_text()
+    on_slurm = results()
+    assert sweep(*words, "output_root=plain").returncode == 0
+    assert results("plain") == on_slurm
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["hydra.launcher.partition=nowhere"], "invalid partition"),
+        (["hydra.launcher.cpus_per_task=99"], "not available"),
+        (["hydra.launcher.timeout_min=1"], "signal_delay_s"),
+    ],
+)
+def test_what_slurm_refuses_is_the_users_mistake(grid, slurm, words, part):
+    refused = sweep(*ON_SLURM, *words)
+    assert refused.returncode == 2 and part in refused.stderr and "Traceback" not in refused.stderr
+    assert not slurm.jobs("pending,running")
+
+
+def test_status_names_the_log_of_a_failed_job(grid, slurm):
+    words = ("seed=1", "keep_rate=0.5", "schedule=constant", "optim.lr=1e30", "plugins=base")
+    failed = sweep(*ON_SLURM, *words)
+    assert failed.returncode == 1 and "not finite" in failed.stderr
+    shown = run("sweep", "status", *MINE, *words, cwd=Path()).stdout
+    (log,) = {line.partition("log: ")[2] for line in shown.splitlines() if "log: " in line}
+    assert "not finite" in Path(log).read_text()
