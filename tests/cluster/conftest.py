@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.grids import write_grid
-from tiny import environment
+from cluster.grids import results, sweep, write_grid
+from tiny import environment, make_data
 
 os.environ["PATH"] += os.pathsep + "/usr/sbin"  # where distributions put SLURM's daemons
 
@@ -24,7 +24,7 @@ SlurmdPort={slurmd_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 CryptoType=crypto/munge
 CredType=cred/munge
 StateSaveLocation={folder}/state
@@ -138,6 +138,23 @@ def slurm(_slurm):
     yield _slurm
     _slurm("scancel", "--user=root")
     _slurm("scontrol", "update", f"nodename={_slurm.host}", "state=resume")
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory):
+    """What runs of the grid end with when they are run one after the other, each set of overrides once."""
+    folder, known = tmp_path_factory.mktemp("expected"), {}
+    make_data(folder / "data")
+    write_grid(folder)
+
+    def of(*words: str) -> dict[str, dict]:
+        if words not in known:
+            done = sweep(*words, f"output_root=expected{len(known)}", cwd=folder)
+            assert done.returncode == 0, done.stderr
+            known[words] = results(folder / f"expected{len(known)}")
+        return known[words]
+
+    return of
 
 
 @pytest.fixture

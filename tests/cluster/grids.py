@@ -15,7 +15,7 @@ MINE = ("--config-dir", "mine", "sweep=mine")
 def write_grid(folder: Path) -> None:
     file = folder / "mine" / "sweep" / "mine.yaml"
     file.parent.mkdir(parents=True)
-    words = [word for word in TINY if not word.startswith("keep_rate")]
+    words = [word for word in TINY if not word.startswith(("keep_rate", "trainer.max"))] + ["trainer.max_epochs=40"]
     content = {"name": "mine", "words": words, "union": [{"keep_rate": [0.25, 0.5], "seed": [1, 2]}]}
     file.write_text("# @package hydra.sweeper\n" + yaml.safe_dump(content))
 
@@ -27,8 +27,8 @@ def start(*words: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def sweep(*words: str, timeout: float = 600) -> subprocess.CompletedProcess:
-    return run("train", "--multirun", *MINE, *words, cwd=Path(), timeout=timeout)
+def sweep(*words: str, cwd: Path = Path()) -> subprocess.CompletedProcess:
+    return run("train", "--multirun", *MINE, *words, cwd=cwd, timeout=600)
 
 
 def status(*words: str) -> dict:
@@ -37,11 +37,12 @@ def status(*words: str) -> dict:
     return json.loads(shown.stdout)
 
 
-def results(root: str = "outputs") -> dict[str, dict]:
-    found = {file.parent.name: json.loads(file.read_text()) for file in Path(root).glob("*/results.json")}
+def results(root: Path = Path("outputs")) -> dict[str, dict]:
+    """What two runs of the same name must share."""
+    found = {file.parent.name: json.loads(file.read_text()) for file in root.glob("*/results.json")}
     return {
         name: {key: r.get(key) for key in ("status", "test_loss", "weights_sha256")}
-        | {"rows": (Path(root) / name / "metrics.csv").read_text().count("\n")}
+        | {"rows": (root / name / "metrics.csv").read_text().count("\n")}
         for name, r in found.items()
     }
 

@@ -8,6 +8,8 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class SlurmLauncher(BaseSubmititLauncher):
 
     def __call__(self, *arguments: Any) -> JobReturn:
         """One run, in its job."""
-        warnings.filterwarnings("ignore", ".*is validated against ConfigStore schema.*")
+        warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema")
         return super().__call__(*arguments)
 
     def launch(
@@ -139,7 +141,8 @@ class SlurmLauncher(BaseSubmititLauncher):
         started = time.monotonic()
         while True:
             try:
-                jobs = executor.map_array(self, *zip(*arguments, strict=True))
+                with redirect_stderr(StringIO()):  # submitit would print what SLURM answers
+                    jobs = executor.map_array(self, *zip(*arguments, strict=True))
             except submitit.core.utils.FailedJobError as error:
                 answer = str(error).removeprefix("sbatch: error: ").strip()
                 if not any(sign in answer.lower() for sign in TEMPORARY):

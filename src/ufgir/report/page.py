@@ -128,7 +128,8 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
         sections.append(Section("Not used", [], lines=unused))
     for section in sections:
         section.write(folder)
-    choices = ordered([part.backbone for section in sections for part in section.parts if part.backbone])
+    named = [part.backbone for section in sections for part in section.parts if part.backbone]  # first that of Table I
+    choices = ordered(named)
     loader = jinja2.PackageLoader("ufgir.report", ".")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
     environment.filters["markdown"] = _html
@@ -138,7 +139,7 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
     page = environment.get_template("page.html").render(
         generator=Markup(GENERATOR), source=source, runs=runs, kinds=kinds, counts=counts, plans=plans,
         missing=int(missing["absent"].sum()), collected=collected, sections=sections,
-        choices=choices if len(choices) > 1 else [], is_compared=compare, markers=figures.MARKERS,
+        choices=choices if len(choices) > 1 else [], first=named[:1], is_compared=compare, markers=figures.MARKERS,
     )  # fmt: skip
     (folder / "index.html").write_text(page, encoding="utf-8")
 
