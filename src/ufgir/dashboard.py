@@ -17,6 +17,7 @@ import json
 import os
 import sys
 from importlib.util import find_spec
+from itertools import cycle
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -123,7 +124,7 @@ def group_colours() -> dict[tuple[str, str], str]:
 
     return {
         (reducer, plugins): to_hex([shade * channel + (1 - shade) * 0.92 for channel in to_rgb(colour)])
-        for reducer, colour in zip(REDUCERS, COLOURS, strict=True)
+        for reducer, colour in zip(REDUCERS, cycle(COLOURS), strict=False)
         for plugins, shade in SHADES.items()
     }
 

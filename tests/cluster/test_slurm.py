@@ -67,8 +67,8 @@ def test_what_was_cancelled_is_submitted_again_only_by_another_command(grid, slu
 
 
 def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm, expected):
-    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=300")
-    launcher = start(*ON_SLURM, *words, "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20")
+    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=400")
+    launcher = start(*ON_SLURM, *words, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=50")
     wait_until(lambda: list(Path("outputs").glob("*/last.ckpt")))
     other = subprocess.Popen(["srun", "--partition=urgent", "--ntasks=1", "--cpus-per-task=2", "sleep", "5"])
     assert other.wait(timeout=120) == 0, "it got the cores of the run"
@@ -85,7 +85,7 @@ def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm, exp
     [
         (["hydra.launcher.partition=nowhere"], "invalid partition"),
         (["hydra.launcher.constraint=nothing"], "invalid feature"),
-        (["hydra.launcher.timeout_min=1"], "signal_delay_s"),
+        (["hydra.launcher.timeout_min=2"], "signal_delay_s"),
     ],
 )
 def test_what_slurm_refuses_is_the_users_mistake(grid, slurm, words, part):

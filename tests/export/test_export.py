@@ -21,12 +21,12 @@ from ufgir.export import __main__ as command
 from ufgir.export import timm as timm_export
 from ufgir.export.graph import distances
 from ufgir.export.output import OutputFolder
+from ufgir.reducers import REDUCERS
 from ufgir.reducers.evit import EViT
 
 FEW = ["++backbone.kwargs.depth=2", "reduction_layers=[1]"]  # blocks: the exporters take their time for each
 PLAIN = ["reducer=none", "keep_rate=1", "plugins=base"]
 CLC = ["reducer=none", "keep_rate=1", "plugins=clc", "plugins.cache.num_clr=0"]
-REDUCERS = ("none", "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger")
 
 
 def export(*arguments: str) -> int:

@@ -25,8 +25,7 @@ class Engine:
     def __init__(self, kill=None):
         self.kill, self.launched = kill or {}, []
 
-    def __call__(self, jobs, first):
-        runs = plan_runs([tuple(job) for job in jobs], Composer())
+    def __call__(self, runs, first):
         self.launched.append([run.config.seed for run in runs])
         for pair in (runs[number : number + 2] for number in range(0, len(runs), 2)):
             for run in pair:
@@ -57,10 +56,10 @@ def jobs(here, monkeypatch):
     return [(*TINY, f"seed={seed}") for seed in range(1, 7)]
 
 
-def sweep(jobs, engine, at_once=1000):
+def sweep(jobs, engine):
     """Seeds of the runs that failed, and the reasons."""
     try:
-        launch.launch_due(jobs, Composer(), engine, at_once=at_once)
+        launch.launch_due(jobs, Composer(), engine)
     except RunFailed as error:
         lines = str(error).splitlines()
         return {int(line.rpartition("seed=")[2]): reason for line, reason in zip(lines[::2], lines[1::2], strict=True)}
@@ -88,9 +87,9 @@ def test_a_run_that_reaches_another_epoch_has_not_failed(jobs):
 
 def test_what_was_killed_with_the_launcher_continues(jobs):
     class Killed(Engine):
-        def __call__(self, jobs, first):
+        def __call__(self, runs, first):
             try:
-                return super().__call__(jobs, first)
+                return super().__call__(runs, first)
             except RuntimeError:
                 raise KeyboardInterrupt from None
 
@@ -104,8 +103,8 @@ def test_what_was_killed_with_the_launcher_continues(jobs):
 def test_a_launcher_that_starts_nothing_is_given_up(jobs):
     launches = []
 
-    def dead(jobs, first):
-        launches.append(len(jobs))
+    def dead(runs, first):
+        launches.append(len(runs))
         raise ConnectionError("no cluster")
 
     assert set(sweep(jobs, dead)) == set(range(1, 7))
@@ -132,3 +131,27 @@ def test_runs_that_outlive_a_breakdown_are_waited_for(jobs):
 
     sweep(jobs[:2], half_dead)
     assert states(jobs[:2])[1] == "finished"
+
+
+def test_a_run_that_is_lost_alone_is_launched_again(jobs):
+    """As launchers of SLURM and Ray report it: the other runs are not disturbed."""
+    launched = []
+
+    def launch_one_dies(runs, first):
+        launched.append(len(runs))
+        for run in runs:
+            run.folder.path.mkdir(parents=True, exist_ok=True)
+            run.folder.begin_attempt()
+            if run.config.seed != 2 or len(launched) == 3:
+                run.folder.write_results({"status": "finished"})
+        return [RETURN if run.folder.is_finished() else JobReturn() for run in runs]
+
+    assert sweep(jobs, launch_one_dies) == {} and launched == [6, 1, 1]
+    assert states(jobs) == ["finished"] * 6
+
+
+def test_runs_at_work_elsewhere_end_no_command_with_success(jobs):
+    first = plan_runs(jobs, Composer())[0].folder
+    with first.lock(), pytest.raises(RunFailed, match="elsewhere"):
+        launch.launch_due(jobs, Composer(), Engine())
+    assert states(jobs)[1:] == ["finished"] * 5

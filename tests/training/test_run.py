@@ -9,6 +9,7 @@ import torch
 from tiny import TINY, run, train
 from ufgir.config import load_config
 from ufgir.errors import RunFailed, UserError
+from ufgir.reducers import REDUCERS
 from ufgir.training import run as run_module
 
 FIELDS = {
@@ -313,7 +314,7 @@ def test_every_reducer_overfits_eight_images(here):
     words = [
         word for word in TINY if not word.startswith(("reducer", "keep_rate", "optim", "batch_size", "trainer.max"))
     ]
-    for reducer in ("none", "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger"):
+    for reducer in ("none", *REDUCERS):
         _, folder = train("debug=overfit", f"reducer={reducer}", "trainer.max_epochs=60", tiny=words)
         assert [row["train/top1"] for row in rows_of(folder) if row["train/top1"]][-1] == "100.0", reducer
 

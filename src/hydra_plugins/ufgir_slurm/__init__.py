@@ -91,10 +91,11 @@ class SlurmLauncher(BaseSubmititLauncher):
         from ufgir.errors import UserError
 
         seconds, delay = 60 * self.params["timeout_min"], self.params["signal_delay_s"]
-        if seconds <= delay:
+        if seconds <= delay + 60:
             raise UserError(
-                f"hydra.launcher.timeout_min={self.params['timeout_min']}: expected more than "
-                f"hydra.launcher.signal_delay_s={delay} seconds, the time that a job has to resubmit itself."
+                f"hydra.launcher.timeout_min={self.params['timeout_min']}: expected more than the "
+                f"hydra.launcher.signal_delay_s={delay} seconds that a job has to requeue itself, and the minute by "
+                "which SLURM may tell it earlier."
             )
 
     def _submit(self, root: Path, runs: Sequence[Numbered]) -> None:

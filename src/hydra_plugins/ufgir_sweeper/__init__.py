@@ -16,6 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.ufgir_ray import RayLauncher
 from hydra_plugins.ufgir_slurm import SlurmLauncher
 from ufgir.errors import UserError
 from ufgir.utils import project_dir
@@ -30,7 +31,6 @@ class GridSweeperConf:
     words: list[str] = field(default_factory=list)
     union: list[Any] | None = None
     published_lr: bool = False
-    at_once: int = 1000  # jobs handed to joblib or Ray at once
     wait: bool = True  # false with SLURM: submit, and leave
 
 
@@ -75,10 +75,9 @@ class GridSweeper(Sweeper):
         words: Sequence[str],
         union: Sequence | None,
         published_lr: bool,
-        at_once: int,
         wait: bool,
     ) -> None:
-        self.at_once, self.wait = at_once, wait
+        self.wait = wait
         self.grid = {"name": name, "words": words, "union": union, "published_lr": published_lr}
         self.launcher: Any = None
         self.hydra_config: DictConfig | None = None
@@ -118,14 +117,18 @@ class GridSweeper(Sweeper):
             raise UserError("hydra.sweeper.wait=false: only hydra/launcher=submitit_slurm can leave its runs alone.")
 
         def launch(batch: Sequence[PlannedRun], first: int) -> Sequence[JobReturn]:
-            known = {"folders": [run.folder.path for run in batch], "wait": self.wait} if on_slurm else {}
+            known: dict[str, Any] = {}
+            if on_slurm:
+                known = {"folders": [run.folder.path for run in batch], "wait": self.wait}
+            elif isinstance(self.launcher, RayLauncher):
+                known = {"names": [run.folder.name for run in batch]}
             return self.launcher.launch([list(run.overrides) for run in batch], initial_job_idx=first, **known)
 
         launch_due(
             jobs,
             Composer.of_hydra(self.hydra_config),
             launch,
-            at_once=1 if isinstance(self.launcher, BasicLauncher) else None if on_slurm else self.at_once,
+            one_by_one=isinstance(self.launcher, BasicLauncher),
             adopts=on_slurm and self.wait,
             wait=self.wait,
         )

@@ -134,7 +134,8 @@ def _check_model(config: RunConfig) -> Iterator[str]:
             with torch.device("meta"):  # whether it takes these values; nothing is allocated
                 kind and kind(*sizes, **options)
         except (ValueError, TypeError) as error:
-            yield f"{key}={show(part)}: {summarize(error)}."
+            text = str(error) if isinstance(error, ValueError) else summarize(error)
+            yield f"{key}={show(part)}: {text.rstrip('.')}{'' if text.endswith('?') else '.'}"
     cache = config.plugins.cache
     if cache and cache.num_clr == 0 and not cache.gap:
         yield "plugins.cache.num_clr=0: the cache would be empty with plugins.cache.gap=false. Change one of the two."

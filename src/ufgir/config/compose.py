@@ -208,7 +208,7 @@ def describe_hydra_error(error: Exception) -> str:
         return (
             f"{key}: there is no such setting.{did_you_mean(key, _known_keys())} To add a new key, write +{key}=VALUE."
         )
-    if match := re.search(r"In '[^']*': Could not find '(\S+)/([^/']+)'", text):
+    if match := re.search(r"In '[^']*': Could not (?:find|load) '(\S+)/([^/']+)'", text):
         group, name = match[1], match[2]
         available = _choices(str(error), group)
         options = f" Available: {', '.join(available)}." if available else ""

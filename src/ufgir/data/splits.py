@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ufgir.data.leaves import LeavesSpec
 
 SPLITS = ("train", "val", "train_val", "test")
+PUBLISHED = ("cotton80", "soyageing", "soyglobal", "soygene", "soylocal")  # the sets of the Ultra-FGVC release
 COLUMNS = ("class_id", "dir")
 CLASS_NAMES = "classid_classname.csv"
 PROTOCOLS = {  # protocol -> role -> table
@@ -142,7 +143,7 @@ def load_splits(
     ]
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
     remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
-    if expected:  # only the named sets have published counts
+    if name in PUBLISHED:
         remedy = (f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
                   f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
                   "or DIR as data_root or in the variable UFGIR_DATA.")
@@ -205,7 +206,7 @@ def _read_folder(
         wrong = [f"{key}={counts[key]} instead of {count}" for key, count in expected.items()
                  if counts.get(key, count) != count]
         if wrong:
-            errors.append(f"dataset.root={folder} is not {name} as published: {', '.join(wrong)}. "
+            errors.append(f"dataset.root={folder} is not {name} as dataset.expected says: {', '.join(wrong)}. "
                           f"For a part of it use dataset=csv dataset.root={folder}.")
     if errors:
         raise UserError(*errors)

@@ -42,8 +42,8 @@ def create_model(
         num_classes: number of classes.
         img_size: side S of the images, pixels; position embeddings are resampled to it.
         pretrained: load timm's published weights; an error if they are not available.
-        reducer: `none`, `topk`, `evit`, `tome`, `ats`, `dyvit`, `dpcknn`, `sit`, `patchmerger`, a subclass
-            of `Reducer`, or a mapping of `name` or `_target_` and the reducer's own options.
+        reducer: `none`, a name of `ufgir.reducers.REDUCERS` such as `evit`, a subclass of `Reducer`, or a mapping of
+            `name` or `_target_` and the reducer's own options.
         keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one for each; ignored for `none`.
         reduction_layers: 0-indexed blocks at which the reducer acts.
         cache: the cross-layer cache CLC: off, on, or `num_clr, gap, recover_at_last, pool_cls, pool_clr`.

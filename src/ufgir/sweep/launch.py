@@ -23,7 +23,7 @@ def launch_due(
     composer: Composer,
     launch: Launch,
     *,
-    at_once: int | None,
+    one_by_one: bool = False,
     adopts: bool = False,
     wait: bool = True,
 ) -> None:
@@ -36,7 +36,7 @@ def launch_due(
         jobs: the overrides of each run.
         composer: of their configurations.
         launch: of the launcher.
-        at_once: jobs handed over at a time; 1 for a launcher that runs one after the other, None for all.
+        one_by_one: runs are handed over singly, to a launcher that runs one after the other.
         adopts: the launcher also waits for the runs that are in SLURM's queue already.
         wait: the launcher returns when its runs have ended.
 
@@ -54,7 +54,7 @@ def launch_due(
     print_table(f"{len(runs):,} runs, {len(due):,} to start", rows)
     if adopts:
         due += [run for run in runs if run.job is not None and run.state != "finished"]
-    reasons = _launch_all(due, launch, at_once, wait)
+    reasons = _launch_all(due, launch, one_by_one, wait)
     runs[0].queue.refresh()
     failed, done, at_work = {}, 0, 0
     for run in runs:
@@ -72,19 +72,21 @@ def launch_due(
         raise RunFailed("\n".join(f"{overrides}\n    {reason}" for overrides, reason in failed.items()))
 
 
-def _launch_all(due: Sequence[PlannedRun], launch: Launch, at_once: int | None, wait: bool) -> dict[Job, str]:
+def _launch_all(due: Sequence[PlannedRun], launch: Launch, one_by_one: bool, wait: bool) -> dict[Job, str]:
     """Launch runs until none is left; returns the overrides of each that failed to start, with the reason."""
     together, alone = list(due), []
     lost: Counter[Job] = Counter()
     reasons: dict[Job, str] = {}
     started = 0
     while together or alone:
-        queue, count = (together, at_once) if together else (alone, 1)
+        queue = together or alone
+        count = 1 if one_by_one or not together else len(queue)
         batch, queue[:count] = queue[:count], []
         before = [run.folder.last_attempt() for run in batch]
         try:
             returns = launch(batch, started)
             reasons.update((run.overrides, _reason(back)) for run, back in zip(batch, returns, strict=True))
+            batch[0].queue.refresh()
             for run, back in zip(batch, returns, strict=True):
                 if wait and back.status is JobStatus.UNKNOWN and run.is_due and lost[run.overrides] < LOST:
                     lost[run.overrides] += 1  # its process was killed, and no other one with it

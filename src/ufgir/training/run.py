@@ -441,8 +441,10 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         try:
             yield
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+        except SystemExit as error:
+            if error.code == 1:  # what Lightning makes of Ctrl-C; submitit ends a job that it has requeued with another
+                raise KeyboardInterrupt from None
+            raise
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)

@@ -38,6 +38,8 @@ def epoch_rates(
     lr: float, max_epochs: int, min_lr: float, warmup_lr: float, warmup_epochs: int, cooldown_epochs: int
 ) -> list[float]:
     """Learning rate of each of `max_epochs` epochs."""
+    if warmup_epochs == 0 and max_epochs - cooldown_epochs == 1:  # timm would warn that there is nothing to anneal
+        return [lr] + [min_lr] * cooldown_epochs
     probe = torch.optim.SGD([torch.zeros(1)], lr=lr)
     scheduler = CosineLRScheduler(
         probe,

@@ -1,0 +1,72 @@
+"""Hydra's launcher `ray` for grids: each run is collected by itself and has its name in Ray's dashboard."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+try:
+    from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher as _RayLauncher
+except ImportError:  # without the extra `launchers`, Hydra says that there is no such launcher
+    _RayLauncher = object
+
+
+class RayLauncher(_RayLauncher):
+    """Queues runs as tasks of Ray, on this machine or a cluster, and waits for all of them."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, names: Sequence[str] | None = None
+    ) -> list[JobReturn]:
+        """Queue the tasks and collect them in the order in which they end.
+
+        Args:
+            job_overrides: of each run.
+            initial_job_idx: number of the first run.
+            names: of the tasks, as Ray's dashboard shows them; else their overrides.
+
+        Returns:
+            For each run what came of it. Status UNKNOWN: its process or its node was lost, also when Ray tried again.
+        """
+        import ray
+
+        ray.init(**OmegaConf.to_container(self.ray_cfg.init, resolve=True), ignore_reinit_error=True)
+        task = ray.remote(**OmegaConf.to_container(self.ray_cfg.remote, resolve=True))(_run)
+        shared = ray.put((self.hydra_context, self.config, self.task_function, Singleton.get_state()))
+        pending = {}
+        for number, overrides in enumerate(job_overrides):
+            name = names[number] if names else " ".join(filter_overrides(overrides))
+            pending[task.options(name=name).remote(shared, list(overrides), initial_job_idx + number)] = number
+        returns = [JobReturn() for _ in job_overrides]
+        while pending:
+            (ended,), _ = ray.wait(list(pending), num_returns=1)
+            number = pending.pop(ended)
+            try:
+                returns[number] = ray.get(ended)
+            except ray.exceptions.RayTaskError as error:
+                returns[number] = JobReturn(status=JobStatus.FAILED, _return_value=error)
+            except ray.exceptions.RayError:
+                pass
+        return returns
+
+
+def _run(shared: tuple[HydraContext, DictConfig, TaskFunction, Any], overrides: list[str], number: int) -> JobReturn:
+    """One run, in its worker."""
+    context, config, task, state = shared
+    Singleton.set_state(state)
+    setup_globals()
+    config = context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(config):
+        config.hydra.job.id, config.hydra.job.num = f"job_id_for_{number}", number
+    HydraConfig.instance().set_config(config)
+    back = run_job(
+        hydra_context=context,
+        task_function=task,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    return JobReturn(status=back.status, _return_value=back._return_value)
