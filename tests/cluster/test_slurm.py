@@ -67,7 +67,7 @@ def test_what_was_cancelled_is_submitted_again_only_by_another_command(grid, slu
 
 
 def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm, expected):
-    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=400")
+    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=250")
     launcher = start(*ON_SLURM, *words, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=50")
     wait_until(lambda: list(Path("outputs").glob("*/last.ckpt")))
     other = subprocess.Popen(["srun", "--partition=urgent", "--ntasks=1", "--cpus-per-task=2", "sleep", "5"])

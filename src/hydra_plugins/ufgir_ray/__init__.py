@@ -1,18 +1,20 @@
 """Hydra's launcher `ray` for grids: each run is collected by itself and has its name in Ray's dashboard."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, run_job, setup_globals
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 
 try:
     from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher as _RayLauncher
 except ImportError:  # without the extra `launchers`, Hydra says that there is no such launcher
     _RayLauncher = object
+
+OWN_VARIABLES = ("UFGIR_", "HF_", "WANDB_")  # beginnings of the names of those that runs need
 
 
 class RayLauncher(_RayLauncher):
@@ -35,7 +37,8 @@ class RayLauncher(_RayLauncher):
 
         ray.init(**OmegaConf.to_container(self.ray_cfg.init, resolve=True), ignore_reinit_error=True)
         task = ray.remote(**OmegaConf.to_container(self.ray_cfg.remote, resolve=True))(_run)
-        shared = ray.put((self.hydra_context, self.config, self.task_function, Singleton.get_state()))
+        variables = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
+        shared = ray.put((self.hydra_context, self.config, self.task_function, Singleton.get_state(), variables))
         pending = {}
         for number, overrides in enumerate(job_overrides):
             name = names[number] if names else " ".join(filter_overrides(overrides))
@@ -53,9 +56,11 @@ class RayLauncher(_RayLauncher):
         return returns
 
 
-def _run(shared: tuple[HydraContext, DictConfig, TaskFunction, Any], overrides: list[str], number: int) -> JobReturn:
-    """One run, in its worker."""
-    context, config, task, state = shared
+def _run(shared: tuple[Any, ...], overrides: list[str], number: int) -> JobReturn:
+    """One run, in its worker, which has the folder and the variables of `ray start` on a cluster."""
+    context, config, task, state, variables = shared
+    os.chdir(config.hydra.runtime.cwd)
+    os.environ.update(variables)
     Singleton.set_state(state)
     setup_globals()
     config = context.config_loader.load_sweep_config(config, overrides)

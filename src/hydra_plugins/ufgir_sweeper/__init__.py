@@ -1,7 +1,7 @@
 """Hydra plugins: the sweeper `ufgir` for resumable grids, and the search path of the group `sweep`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -87,7 +87,7 @@ class GridSweeper(Sweeper):
         self.hydra_config = config.hydra
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context,
-            task_function=partial(_in_grid, self.grid["name"] or "", os.getcwd(), _own_variables(), task_function),
+            task_function=partial(_in_grid, self.grid["name"] or "", task_function),
             config=config,
         )
 
@@ -146,15 +146,7 @@ class GridSweeper(Sweeper):
                 )
 
 
-def _own_variables() -> dict[str, str]:
-    return {name: os.environ[name] for name in os.environ if name.startswith(("UFGIR_", "HF_", "WANDB_"))}
-
-
-def _in_grid(name: str, folder: str, variables: Mapping[str, str], task: TaskFunction, config: DictConfig) -> Any:
-    """A job in the folder and with the variables of its launcher, which the workers of a joined cluster do not inherit.
-
-    UFGIR_SWEEP tells the loggers the name of the grid.
-    """
-    os.chdir(folder)
-    os.environ.update(variables, UFGIR_SWEEP=name)
+def _in_grid(name: str, task: TaskFunction, config: DictConfig) -> Any:
+    """A job, in an environment that tells loggers the name of its grid; workers of a cluster do not inherit ours."""
+    os.environ["UFGIR_SWEEP"] = name
     return task(config)
