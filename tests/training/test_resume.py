@@ -42,7 +42,11 @@ def wait_for(process, text):
 
 
 @pytest.mark.parametrize(
-    "more", [("augment=strong",), ("augment=mixup", "callbacks=ema", "protocol=holdout")], ids=["strong", "mixup"]
+    "more",
+    [
+        pytest.param(("augment=strong",), id="strong"),
+        pytest.param(("augment=mixup", "callbacks=ema", "protocol=holdout"), id="mixup", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_in_mid_epoch(tmp_path, more):
     folders = [tmp_path / "undisturbed", tmp_path / "killed"]
