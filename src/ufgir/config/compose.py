@@ -192,6 +192,14 @@ def hydra_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(describe_hydra_error(error)) from error
+    except (ImportError, RuntimeError) as error:
+        found = re.search(r"(?:Could not instantiate plugin|Unknown plugin class :) '?([\w.]+)", str(error))
+        if found is None:
+            raise
+        raise UserError(
+            f"{found[1]} is not installed. Install launchers with `pip install 'ufgir[launchers]'`, Optuna with "
+            "`pip install 'ufgir[search]'`."
+        ) from error
     except ValueError as error:
         if "Config group override" not in str(error):
             raise

@@ -167,7 +167,8 @@ def summary(name: str, jobs: Sequence[Job], runs: Sequence[PlannedRun]) -> dict[
         "missing": states["missing"] + states["interrupted"],
         "interrupted": states["interrupted"],
         **estimate(runs),
-        "not_available": list(dict.fromkeys(text for run in runs for text in run.missing)),
+        "not_available": list(dict.fromkeys(text for run in runs for text in run.missing))
+        + [f"SLURM's queue ({run.queue.error})" for run in runs[:1] if run.queue.error],
     }
 
 
