@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     if options.out and not out.parent.is_dir():
         errors.append(f"out={options.out}: the folder {out.parent} does not exist.")
     if not find_spec("wandb_workspaces"):
-        errors.append("The package wandb-workspaces is not installed: pip install 'ufgir[dashboards]'")
+        errors.append("The package wandb-workspaces is not installed: pip install -e '.[dashboards]'")
     if not options.out and not wandb.api.api_key:
         errors.append("No login at W&B. Run `wandb login`, or write the documents with out=FILE.json.")
     if errors:

@@ -91,7 +91,7 @@ def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm, exp
 def test_what_slurm_refuses_is_the_users_mistake(grid, slurm, words, part):
     refused = sweep(*ON_SLURM, *words)
     assert refused.returncode == 2 and part in refused.stderr.lower() and "Traceback" not in refused.stderr
-    assert not slurm.jobs("pending,running")
+    assert not slurm.jobs("pending,running") and not Path("outputs").exists()
 
 
 def test_status_names_the_log_of_a_failed_job(grid, slurm):

@@ -1,6 +1,7 @@
 """Hydra's launcher `submitit_slurm` for grids: each job is collected by itself, and nothing is submitted twice."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class SlurmLauncher(BaseSubmititLauncher):
 
     def _submit(self, root: Path, runs: Sequence[Numbered]) -> None:
         """Submit arrays of jobs, as large as SLURM takes them."""
+        from ufgir.errors import UserError
         from ufgir.sweep.slurm import FOLDER, write_submission
 
         size = _largest_array()
@@ -108,8 +110,17 @@ class SlurmLauncher(BaseSubmititLauncher):
             name, now = f"{self.params['name']}-{uuid.uuid4().hex[:6]}", time.time()
             logs = str(root / FOLDER / "logs" / "%j")
             record = (root, name, logs, [str(folder.absolute()) for _, _, folder in array], now)
-            write_submission(*record, job=None)
-            job = self._submit_array(name, logs, array, at_a_time=-(-self.params["array_parallelism"] // len(arrays)))
+            record_file = write_submission(*record, job=None)
+            try:
+                at_a_time = -(-self.params["array_parallelism"] // len(arrays))
+                job = self._submit_array(name, logs, array, at_a_time)
+            except UserError:  # nothing was submitted
+                record_file.unlink()
+                if not list((root / FOLDER).glob("*.json")):
+                    shutil.rmtree(root / FOLDER, ignore_errors=True)
+                    with suppress(OSError):
+                        root.rmdir()
+                raise
             write_submission(*record, job=job)
             print(
                 f"SLURM has {len(array):,} jobs as {job}, logs in {root / FOLDER / 'logs'}. `scancel {job}` ends them; "
@@ -145,9 +156,14 @@ class SlurmLauncher(BaseSubmititLauncher):
                 with redirect_stderr(StringIO()):  # submitit would print what SLURM answers
                     jobs = executor.map_array(self, *zip(*arguments, strict=True))
             except submitit.core.utils.FailedJobError as error:
-                answer = str(error).removeprefix("sbatch: error: ").strip()
+                answer = " ".join(str(error).replace("sbatch: error: ", "").split())
+                if "configuration source" in answer:
+                    raise UserError(
+                        f"hydra/launcher=submitit_slurm: SLURM is not set up on this machine ({answer}). Use a login "
+                        "node, or hydra/launcher=submitit_local."
+                    ) from error
                 if not any(sign in answer.lower() for sign in TEMPORARY):
-                    raise UserError(f"hydra/launcher: SLURM refuses the jobs: {answer}") from error
+                    raise UserError(f"hydra/launcher=submitit_slurm: SLURM refuses the jobs: {answer}") from error
                 if time.monotonic() - started > PATIENCE:
                     raise RunFailed(f"SLURM does not take jobs: {answer}") from error
                 time.sleep(POLL_SECONDS)

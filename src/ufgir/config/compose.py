@@ -197,8 +197,8 @@ def hydra_errors() -> Iterator[None]:
         if found is None:
             raise
         raise UserError(
-            f"{found[1]} is not installed. Install launchers with `pip install 'ufgir[launchers]'`, Optuna with "
-            "`pip install 'ufgir[search]'`."
+            f"{found[1]} is not installed. Install launchers with `pip install -e '.[launchers]'`, Optuna with "
+            "`pip install -e '.[search]'`."
         ) from error
     except ValueError as error:
         if "Config group override" not in str(error):
@@ -213,9 +213,8 @@ def describe_hydra_error(error: Exception) -> str:
         text = f"{text} {str(error.__cause__).splitlines()[0]}"
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match[1]
-        return (
-            f"{key}: there is no such setting.{did_you_mean(key, _known_keys())} To add a new key, write +{key}=VALUE."
-        )
+        near = did_you_mean(key, _known_keys())
+        return f"{key}: there is no such setting.{near or f' To add a new key, write +{key}=VALUE.'}"
     if match := re.search(r"In '[^']*': Could not (?:find|load) '(\S+)/([^/']+)'", text):
         group, name = match[1], match[2]
         available = _choices(str(error), group)

@@ -126,9 +126,10 @@ def _ask(submissions: Sequence[dict]) -> dict:
     return states
 
 
-def write_submission(root: Path, name: str, logs: str, runs: Sequence[str], time: float, job: str | None) -> None:
-    """Write down what is submitted, or with `job` under which id SLURM has it."""
+def write_submission(root: Path, name: str, logs: str, runs: Sequence[str], time: float, job: str | None) -> Path:
+    """Write down what is submitted, or with `job` under which id SLURM has it; returns the file."""
     file = root / FOLDER / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as stream:
         json.dump({"name": name, "time": time, "job": job, "logs": logs, "runs": list(runs)}, stream)
+    return file

@@ -229,10 +229,10 @@ def print_plan(facts: dict[str, Any]) -> None:
         {
             **axes,
             "state": _states(facts),
-            "work": f"{facts['gmacs'] / 1e6:,.1f} PMACs of training and testing",
-            "time": f"{facts['gpu_hours']:,.1f} GPU-hours, {facts['gpu_hours_left']:,.1f} of them left "
+            "work": f"{_amount(facts['gmacs'] / 1e6)} PMACs of training and testing",
+            "time": f"{_amount(facts['gpu_hours'])} GPU-hours, {_amount(facts['gpu_hours_left'])} of them left "
             f"(from {facts['gpu_hours_from']})",
-            "disk": ", ".join(f"{size:,.1f} GB with keep={keep}" for keep, size in facts["disk_gb"].items()),
+            "disk": ", ".join(f"{_amount(size)} GB with keep={keep}" for keep, size in facts["disk_gb"].items()),
         },
     )
     for text in facts["not_available"]:
@@ -250,7 +250,8 @@ def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun], shown: int =
     times = [moment for moment in times if moment >= since]
     rate = 3600 * (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0
     left = facts["runs"] - facts["done"]
-    pace = f"{rate:.1f} runs an hour, {left / rate:.1f} hours left" if rate else "no run finished in the last hours"
+    unknown = "not known yet: fewer than two runs finished in the last 6 hours"
+    pace = f"{rate:.1f} runs an hour, {left / rate:.1f} hours left" if rate else unknown
     print_table("", {"state": _states(facts), "rate": pace if left else "finished"})
     for text in facts["not_available"]:
         print(f"not available here: {text}")
@@ -261,6 +262,11 @@ def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun], shown: int =
             print(f"    log: {run.log}")
     if len(failed) > shown:
         print(f"and {len(failed) - shown} more")
+
+
+def _amount(value: float) -> str:
+    """A number with one decimal, or with two digits if it is below 1."""
+    return f"{value:,.1f}" if value >= 1 or value == 0 else f"{value:.2g}"
 
 
 def _states(facts: dict[str, Any]) -> str:

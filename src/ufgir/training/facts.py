@@ -71,6 +71,7 @@ def print_start(name: str, config: RunConfig, data: L.LightningDataModule, measu
         images = f", {len(splits.train)} training and {len(held)} {kind} images"
     start = "pretrained" if config.backbone.pretrained or config.backbone.checkpoint else "from scratch"
     tokens, layers = measured["tokens"], config.reduction_layers
+    epochs = config.trainer.max_epochs
     stages = ", ".join(f"{tokens[layer]} after block {layer}" for layer in layers)
     print_table(
         name,
@@ -79,7 +80,7 @@ def print_start(name: str, config: RunConfig, data: L.LightningDataModule, measu
             "model": f"{axes(config)['backbone']}, {measured['params_m']:.2f} M parameters, {start}",
             "cost": f"{measured['gmacs']:.3f} GMACs an image at {config.image_size} px",
             "tokens": f"{tokens[0]} after block 0, {stages}, {tokens[-1]} at the end",
-            "training": f"{config.trainer.max_epochs} epochs, batch {config.batch_size}, lr {config.optim.get('lr')}, "
+            "training": f"{epochs} epoch{'s' * (epochs != 1)}, batch {config.batch_size}, lr {config.optim.get('lr')}, "
             f"{resolved_precision(config)}, seed {config.seed}",
         },
     )
@@ -98,7 +99,7 @@ def print_results(name: str, results: Mapping[str, Any]) -> None:
         rows["best epoch"] = str(results["best_epoch"])
     rows["cost"] = f"{results['gmacs']:.3f} GMACs, {results['params_m']:.2f} M parameters"
     rows["speed"] = f"{results['images_per_second']:.1f} images/s in the last evaluation"
-    rows["training"] = f"{results['train_minutes']:.1f} minutes, {results['peak_memory_gb']:.2f} GB at most"
+    rows["training"] = f"{results['train_minutes']:.1f} minutes, peak memory {results['peak_memory_gb']:.2f} GB"
     print_table(name, rows)
 
 
