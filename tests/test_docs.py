@@ -132,7 +132,7 @@ RULES: dict[str, Callable[[list[str]], object] | None] = {  # None: of the shell
     r"python \S*/classify\.py .*": classifies,
     r"make [\w-]+": lambda words: not subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT).returncode,
     r"bash -c RUN=.*": lambda words: not os.system(f"{words[2]}; test $RUN -ef {the_run()}"),
-    rf"pip install (ufgir\[({'|'.join(EXTRAS)})\]|jupyterlab|mlflow|jsonargparse.*)": None,
+    rf"pip install (-e '?\.\[({'|'.join(EXTRAS)})\]'?|jupyterlab|mlflow|jsonargparse.*)": None,
     r"git clone .*|ray start .*|cd ufgir|source \.venv/bin/activate|hf auth login": None,
     r"python cli\.py fit .*": None,  # tests/training/test_lightning.py runs such a program
     r"wandb (sync|sweep|agent)( .*)?": is_of_wandb,
