@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     if not drawn:
         raise UserError(f"images={options.images[0]}: none of the images can be read; nothing was drawn.")
     if len(chosen) < len(found):
-        print(f"drawing {len(chosen)} of {len(found)} images (limit={len(chosen)})")
+        print(f"drawing {len(chosen)} of the {len(found)} images; limit={len(found)} draws all of them")
     print(f"pictures: {out}", flush=True)
     return SKIPPED if unreadable else DONE
 
