@@ -110,7 +110,7 @@ def test_the_script_needs_nothing_but_three_packages():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plugins", ["base", "clca"])
-@pytest.mark.parametrize("reducer", REDUCERS)
+@pytest.mark.parametrize("reducer", ["none", *REDUCERS])
 def test_every_reducer_as_onnx_and_as_a_graph(reducer, plugins, data, tmp_path):
     pytest.importorskip("onnxscript")
     rate = "1" if reducer == "none" else "0.5"
