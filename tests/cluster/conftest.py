@@ -177,7 +177,13 @@ class RayCluster:
         self.start_second_node()
 
     def start_second_node(self) -> None:
-        self._ray("start", f"--address={self.address}", "--num-cpus=1")
+        for attempt in range(3):  # Ray gives a node some seconds to start, which a busy machine may not keep
+            try:
+                self._ray("start", f"--address={self.address}", "--num-cpus=1")
+                return
+            except subprocess.CalledProcessError:
+                if attempt == 2:
+                    raise
 
     def _ray(self, *words: str) -> str:
         command = [str(Path(shutil.which("python")).parent / "ray"), *words]
