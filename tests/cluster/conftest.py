@@ -196,8 +196,9 @@ class RayCluster:
 
 
 @pytest.fixture
-def ray_cluster(tmp_path):
+def ray_cluster(tmp_path, monkeypatch):
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else a token of an earlier Ray on this machine keeps nodes out
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     cluster = RayCluster(folder)
