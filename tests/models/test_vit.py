@@ -21,7 +21,7 @@ SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 6, "num_head
 LAYERS = (1, 3, 4)
 CLCA = {"cache": True, "head": "cla"}
 ALL = ["none", *REDUCERS]
-TOKEN_FREE = ("none", *(name for name, kind in REDUCERS.items() if not kind.needs_class_token))
+TOKEN_FREE = ("none", "tome", "dpcknn", "sit", "patchmerger", "dyvit")
 
 
 def make_vit(**options) -> VisionTransformer:

@@ -51,7 +51,7 @@ class SlurmLauncher(BaseSubmititLauncher):
         folders: Sequence[Path] | None = None,
         wait: bool = True,
     ) -> list[JobReturn]:
-        """Submit jobs and, unless told otherwise, wait for them.
+        """Submit jobs and, by default, wait for them.
 
         Args:
             job_overrides: of each run.

@@ -104,7 +104,7 @@ class Composer:
         finally:
             GlobalHydra.instance().hydra = running
 
-    @cache  # noqa: B019
+    @cache  # noqa: B019  # as above
     def _assembled(self, choices: tuple[str, ...]) -> DictConfig:
         """The configuration of choices: each composed by itself, unless one reaches beyond its own group."""
         base = self._composed(())

@@ -34,9 +34,9 @@ class Prediction(NamedTuple):
 
 def top_classes(logits: Tensor) -> list[Prediction]:
     """The prediction of each row of logits (B, classes); of equal ones the first class wins, as in the accuracy."""
-    likeliest = logits.sort(dim=1, descending=True, stable=True).indices[:, :TOP]  # (B, at most 5)
-    probabilities = logits.softmax(dim=1).gather(1, likeliest)
-    return [Prediction(*pair) for pair in zip(likeliest.tolist(), probabilities.tolist(), strict=True)]
+    classes = logits.sort(dim=1, descending=True, stable=True).indices[:, :TOP]  # (B, at most 5)
+    probabilities = logits.softmax(dim=1).gather(1, classes)
+    return [Prediction(*pair) for pair in zip(classes.tolist(), probabilities.tolist(), strict=True)]
 
 
 def classify(

@@ -180,7 +180,7 @@ def jobs_of(overrides: Sequence[str], folders: Sequence[Path] = ()) -> tuple[Job
         UserError: there is no such grid, or an override does not fit it.
     """
     names = [o.partition("=")[2] for o in overrides if o.startswith(("sweep=", "+sweep="))]
-    others = [o for o in overrides if not o.startswith(("sweep=", "+sweep=", "hydra.", "hydra/"))]
+    others = [o for o in overrides if not o.lstrip("+").startswith(("sweep=", "hydra.", "hydra/"))]
     if not names:
         return tuple(dict.fromkeys(expand_values(others)))
     if len(names) > 1 or "," in names[0]:
