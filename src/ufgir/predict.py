@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.data.images import find_images, track
     from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet
-    from ufgir.inference.predict import classify, columns, fields, printable
+    from ufgir.inference.predict import classify
+    from ufgir.training.predictions import columns, fields, printable
     from ufgir.training.trained import for_this_machine, load_trained
 
     found, unreadable = find_images(options.images)
@@ -84,7 +85,7 @@ def main(arguments: list[str]) -> int:
 
 def tell_skipped(unreadable: list[tuple[Path, str]]) -> None:
     """A line on standard error for each image or folder that is left out, with the reason."""
-    from ufgir.inference.predict import printable
+    from ufgir.training.predictions import printable
 
     for path, reason in unreadable:
         print(f"skipped: {printable(path)} ({reason})", file=sys.stderr)

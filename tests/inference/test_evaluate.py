@@ -52,6 +52,7 @@ def test_the_test_numbers_again_with_tables_and_pictures(here, capsys):
         assert numbers[name] == results[name], name
     images, classes, pairs = (pd.read_csv(f"mine/{name}.csv") for name in ("predictions", "classes", "confusions"))
     assert list(images)[:5] == ["path", "class", "correct", "top1", "probability1"] and list(images)[-2] == "top4"
+    pd.testing.assert_frame_equal(images.iloc[:, 1:], pd.read_csv("run/predictions.csv").iloc[:, 1:])
     assert len(images) == 8 and all(Path(path).is_file() for path in images["path"])
     assert (images["correct"] == (images["class"] == images["top1"])).all()
     assert 100 * images["correct"].mean() == numbers["test_top1"]

@@ -18,8 +18,8 @@ FIELDS = {
 }  # fmt: skip
 
 
-def rows_of(folder):
-    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+def rows_of(folder, file="metrics.csv"):
+    return list(csv.DictReader((folder / file).read_text().splitlines()))
 
 
 def split_fields(name):
@@ -35,7 +35,7 @@ def test_the_run_folder_has_what_a_person_needs(here, capsys):
     assert results["overrides"] == list(TINY)
     assert folder.name.startswith("csv-micro-evit-0.5-clca-32-s1-")
     files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert files == {"config.yaml", "metrics.csv", "model.pt", "results.json", "splits"}
+    assert files == {"config.yaml", "metrics.csv", "model.pt", "predictions.csv", "results.json", "splits"}
     printed = capsys.readouterr().out
     assert "11 after block 3, 10 after block 6, 10 after block 9, 18 at the end" in " ".join(printed.split())
     assert printed.strip().splitlines()[-1] == f"results: {folder}/results.json"
@@ -82,9 +82,16 @@ def test_protocol_holdout_tests_the_best_epoch(here):
 
 
 def test_protocol_cv_tests_each_image_once(here):
-    tested = [train("protocol=cv", "folds=3", f"fold={fold}", "trainer.max_epochs=1")[0] for fold in range(3)]
+    runs = [train("protocol=cv", "folds=3", f"fold={fold}", "trainer.max_epochs=1") for fold in range(3)]
+    tested = [results for results, _ in runs]
     assert sum(results["test_images"] for results in tested) == 24
     assert {results["fold"] for results in tested} == {0, 1, 2}
+    rows = [rows_of(folder, "predictions.csv") for _, folder in runs]
+    assert len({row["path"] for row in sum(rows, [])}) == 24
+    for of_fold, results in zip(rows, tested, strict=True):
+        hits = [row["correct"] == "true" for row in of_fold]
+        assert 100 * sum(hits) / len(hits) == pytest.approx(results["test_top1"], abs=1e-3)
+        assert hits == [row["class"] == row["top1"] for row in of_fold]
 
 
 OWN = """

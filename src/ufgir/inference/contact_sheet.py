@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ufgir.data import Splits
 from ufgir.data.images import load_image
-from ufgir.inference.predict import Prediction
+from ufgir.training.predictions import Prediction
 
 DARK, LIGHT, RIGHT, WRONG, FRAME = "#1a1a1a", "#666666", "#0072B2", "#C4450C", "#f0f0f0"
 MAX_IMAGES = 48  # on a sheet of predictions

@@ -1,6 +1,5 @@
 """A trained model tested again: its numbers, each image and class, what it confuses, and its keep-rate curve."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,11 @@ from ufgir.config.compose import compose
 from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.inference.contact_sheet import confusion_sheet
-from ufgir.inference.predict import (
-    Prediction,
-    classify,
-    columns,
-    fields,
-    oom_as_failure,
-    printable,
-    resize_of,
-    top_classes,
-)
+from ufgir.inference.predict import classify, oom_as_failure, resize_of
 from ufgir.models import ReducedViT, count_macs
 from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
+from ufgir.training.predictions import Predictions, write_predictions
 from ufgir.training.run import build_data, quiet_lightning
 from ufgir.training.run import evaluate as run_test
 from ufgir.training.run_folder import RunFolder
@@ -58,24 +49,17 @@ class Tested:
     images: pd.DataFrame
 
 
-class Collector(L.Callback):
-    """Keeps the prediction of each image, and computes macro F1 and the calibration error of 15 bins in percent."""
+class Scores(Predictions):
+    """Also computes macro F1 and the calibration error of 15 bins in percent."""
 
     def __init__(self, num_classes: int) -> None:
-        self.predictions: list[Prediction] = []
-        self.labels: list[int] = []
         self.f1 = MulticlassF1Score(num_classes, average="macro", validate_args=False)
         self.ece = MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False)
 
-    def on_test_batch_end(self, trainer, pl_module, outputs: Tensor, batch, batch_idx, dataloader_idx=0) -> None:
-        logits, labels = outputs.float().cpu(), batch[1].cpu()
-        self.predictions += top_classes(logits)
-        self.labels += labels.tolist()
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        super().add(logits, labels)
         self.f1.update(logits, labels)
         self.ece.update(logits.softmax(dim=1), labels)
-
-    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        self.on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 def configs_of(
@@ -162,26 +146,20 @@ def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: Imag
     """Test a model on the test table, or on the validation table with `protocol=val`."""
     role = "val" if config.protocol == "val" else "test"
     one_table = config.updated({"protocol": role, "fold": None, "folds": None}, check=False)
-    collector = Collector(data.num_classes)
+    scores = Scores(data.num_classes)
     gmacs = round(count_macs(model, config.image_size) / 1e9, 4)
     module = LitClassifier(model, num_classes=data.num_classes)
     reset_peak_memory()  # another keep rate may have been tested before
     with quiet_lightning(), oom_as_failure():
         untrained = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, untrained, [collector])
-    numbers |= {f"{role}_f1": round(100 * collector.f1.compute().item(), 4)}
-    numbers |= {f"{role}_ece": round(100 * collector.ece.compute().item(), 4)}
+        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, untrained, [scores])
+    numbers |= {f"{role}_f1": round(100 * scores.f1.compute().item(), 4)}
+    numbers |= {f"{role}_ece": round(100 * scores.ece.compute().item(), 4)}
     numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
     numbers |= {"image_size": config.image_size, "gmacs": gmacs}
-    images = pd.DataFrame(
-        {
-            "path": data.splits.paths(data.splits.roles[role])[: len(collector.labels)],  # limited runs test fewer
-            "class_id": collector.labels,
-            "prediction": collector.predictions,
-            "predicted": [prediction.classes[0] for prediction in collector.predictions],
-            "confidence": [prediction.probabilities[0] for prediction in collector.predictions],
-        }
-    )
+    images = pd.DataFrame(scores.rows(data.splits, role), columns=["path", "class_id", "prediction"])
+    images["predicted"] = [prediction.classes[0] for prediction in images["prediction"]]
+    images["confidence"] = [prediction.probabilities[0] for prediction in images["prediction"]]
     return Tested(numbers, images.assign(correct=images["class_id"] == images["predicted"]))
 
 
@@ -247,12 +225,8 @@ def write_test(tested: Tested, data: ImageDataModule, folder: Path) -> None:
     """Write the tables and pictures of one test."""
     folder.mkdir(exist_ok=True)
     names, images = data.class_names, tested.images
-    with atomic_write(folder / "predictions.csv") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "class", "correct", *columns(len(names))])
-        for row in images.itertuples():
-            correct = str(bool(row.correct)).lower()
-            writer.writerow([printable(row.path), names[row.class_id], correct, *fields(row.prediction, names)])
+    rows = images[["path", "class_id", "prediction"]].itertuples(index=False, name=None)
+    write_predictions(folder / "predictions.csv", rows, names)
     pairs = confusions(images)
     named = pairs.assign(**{"class": [names[number] for number in pairs["class_id"]]})
     named = named.assign(taken_for=[names[number] for number in pairs["predicted"]])

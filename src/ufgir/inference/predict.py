@@ -1,10 +1,9 @@
 """From image files to classes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -15,28 +14,8 @@ from ufgir.config.schema import resolved_precision
 from ufgir.data.transforms import decode_for_test, normalize
 from ufgir.errors import RunFailed, exception_chain
 from ufgir.models import ReducedViT
+from ufgir.training.predictions import Prediction, top_classes
 from ufgir.training.run import OOM_SIGNS, quiet_lightning
-
-TOP = 5
-
-
-class Prediction(NamedTuple):
-    """The most probable classes of one image, at most five, the most probable first.
-
-    Attributes:
-        classes: their ids.
-        probabilities: 0 to 1; over all classes they add up to 1.
-    """
-
-    classes: list[int]
-    probabilities: list[float]
-
-
-def top_classes(logits: Tensor) -> list[Prediction]:
-    """The prediction of each row of logits (B, classes); of equal ones the first class wins, as in the accuracy."""
-    classes = logits.sort(dim=1, descending=True, stable=True).indices[:, :TOP]  # (B, at most 5)
-    probabilities = logits.softmax(dim=1).gather(1, classes)
-    return [Prediction(*pair) for pair in zip(classes.tolist(), probabilities.tolist(), strict=True)]
 
 
 def classify(
@@ -90,19 +69,3 @@ def oom_as_failure() -> Iterator[None]:
         if isinstance(error, MemoryError) or any(sign in text for text in texts for sign in OOM_SIGNS):
             raise RunFailed("out of memory. Lower batch_size, image_size or keep_rate.") from error
         raise
-
-
-def columns(classes: int) -> list[str]:
-    """`top1,probability1,top2,...` for as many classes as there are, at most five."""
-    return [f"{name}{rank}" for rank in range(1, min(TOP, classes) + 1) for name in ("top", "probability")]
-
-
-def fields(prediction: Prediction, class_names: Sequence[str]) -> list[str]:
-    """The fields of `columns`."""
-    pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-    return [field for number, probability in pairs for field in (class_names[number], f"{probability:.6f}")]
-
-
-def printable(path: Path) -> str:
-    """A path as text that every encoding of Unicode takes, whatever bytes the file system holds."""
-    return str(path).encode("utf-8", "backslashreplace").decode()

@@ -38,6 +38,7 @@ from ufgir.training.facts import (
 )
 from ufgir.training.loggers import MetricsCSV, add_summary, finish_wandb
 from ufgir.training.module import LitClassifier
+from ufgir.training.predictions import Predictions, write_predictions
 from ufgir.training.run_folder import RunFolder
 
 OWN_TRAINER_KEYS = ("compile", "gradient_checkpointing", "progress", "limit_test_batches", "precision")
@@ -206,7 +207,11 @@ def _run(
         trainer, clock = _train(folder, config, data, module, loggers)
         leave_process_group()
         callbacks = [c for c in trainer.callbacks if not isinstance(c, Checkpoint | WeightAveraging | RichProgressBar)]
-        evaluated = evaluate(folder, config, data, module, trainer, callbacks)
+        predictions = Predictions()
+        evaluated = evaluate(folder, config, data, module, trainer, [*callbacks, predictions])
+        if isinstance(data, ImageDataModule):
+            role = "val" if config.protocol == "val" else "test"
+            write_predictions(folder.predictions, predictions.rows(data.splits, role), data.class_names)
         results = {
             "status": "finished",
             "protocol": config.protocol,

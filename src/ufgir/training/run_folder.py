@@ -29,6 +29,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.splits = path / "splits"
         self.metrics = path / "metrics.csv"
+        self.predictions = path / "predictions.csv"  # of the images that were tested, or validated with protocol=val
         self.checkpoint = path / "last.ckpt"  # to resume from
         self.best = path / "best.ckpt"
         self.weights = path / "model.pt"
