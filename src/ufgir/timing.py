@@ -3,8 +3,6 @@
 import ctypes
 import gc
 import math
-import platform
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from ufgir.compare import build_model, count
 from ufgir.config import RunConfig
 from ufgir.config.schema import resolved_precision, uses_cuda
 from ufgir.models import count_macs
-from ufgir.training.facts import peak_memory_gb, reset_peak_memory
+from ufgir.training.facts import peak_memory_gb, processor, reset_peak_memory
 from ufgir.training.module import LitClassifier
 from ufgir.training.trained import Trained
 
@@ -210,9 +208,5 @@ def allocated_gb(device: torch.device) -> float:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Device, threads and versions."""
-    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    found = re.search(r"model name\s*: (.*)", cpuinfo)
-    name = found[1] if found else platform.processor() or platform.machine()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "timm": timm.__version__}

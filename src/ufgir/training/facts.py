@@ -1,6 +1,7 @@
 """What a run measures and prints: cost, memory, versions, and the tables on the screen."""
 
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -52,8 +53,19 @@ def peak_memory_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
+def processor() -> str:
+    """Name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
 def device_name(config: RunConfig) -> str:
-    return torch.cuda.get_device_name() if uses_cuda(config) else platform.processor() or platform.machine()
+    """The GPU; or the processor, its instructions and the threads, on which the digits and the speed depend."""
+    if uses_cuda(config):
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def versions() -> dict[str, str]:
