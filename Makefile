@@ -14,10 +14,10 @@ INSTALLED := .venv/installed
 OLDEST := .venv-oldest/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-cluster test-oldest lint clean
+.PHONY: help demo test test-slow test-cluster test-oldest results-check lint clean
 
 help:  ## list the targets and variables
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo 'Variables, as in `make test PYTHON=python3.12`:'
 	@echo '  ARGS         further arguments: overrides for demo, options of pytest for test'
@@ -40,6 +40,13 @@ test-cluster: $(INSTALLED)  ## run grids on a SLURM and a Ray cluster of this ma
 
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+results-check: $(INSTALLED)  ## train two runs of docs/results.md again: ROOT=DIR of the photographs, CHECKPOINT=FILE
+	@test -n "$(ROOT)" -a -n "$(CHECKPOINT)" || { echo "Give ROOT=DIR and CHECKPOINT=FILE; docs/results.md says where from." >&2; exit 2; }
+	$(ONE_THREAD) $(VENV_PYTHON) -m ufgir.train --multirun experiment=photographs dataset.root=$(ROOT) \
+	    backbone.checkpoint=$(CHECKPOINT) plugins=base,clca fold=0 keep=none output_root=outputs/results-check \
+	    hydra/launcher=joblib hydra.launcher.n_jobs=2 $(ARGS)
+	$(VENV_PYTHON) results/photographs/make.py check outputs/results-check
 
 lint: $(INSTALLED)  ## check style and imports
 	$(VENV_PYTHON) -m ruff check

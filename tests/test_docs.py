@@ -45,6 +45,7 @@ def folder(tmp_path_factory) -> Path:
     for name in ("photos/leaf.jpg", "data/leaves/images/1.jpg", "data/leaves/images/2.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (50, 40), "green").save(folder / name)
+    (folder / "results").symlink_to(ROOT / "results")
     make_release(folder / "Ultra-FGVC")
     (folder / "FILE").touch()
     for name, text in own_files().items():
@@ -130,10 +131,11 @@ RULES: dict[str, Callable[[list[str]], object] | None] = {  # None: of the shell
     rf"{OURS}prepare raw=.*": lambda words: prepare.main(words[3:]) == cli.DONE,
     rf"{OURS}\w+": None,
     r"python \S*/classify\.py .*": classifies,
-    r"make [\w-]+": lambda words: not subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT).returncode,
+    r"make [\w-]+( \w+=\S+)*": lambda words: not subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT).returncode,
     r"bash -c RUN=.*": lambda words: not os.system(f"{words[2]}; test $RUN -ef {the_run()}"),
     rf"pip install (-e '?\.\[({'|'.join(EXTRAS)})\]'?|jupyterlab|mlflow|jsonargparse.*)": None,
     r"git clone .*|ray start .*|cd ufgir|source \.venv/bin/activate|hf auth login": None,
+    r"python results/\S+\.py .*": None,  # tests/test_results.py runs them
     r"python cli\.py fit .*": None,  # tests/training/test_lightning.py runs such a program
     r"wandb (sync|sweep|agent)( .*)?": is_of_wandb,
 }

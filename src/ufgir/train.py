@@ -1,7 +1,6 @@
 """`python -m ufgir.train KEY=VALUE ...`: train, test and measure one run, or many with --multirun."""
 
 import sys
-import warnings
 from collections.abc import Sequence
 
 import hydra
@@ -60,8 +59,6 @@ def main(arguments: list[str]) -> None:
     if "hydra/sweeper=optuna" in arguments and not any("hydra.sweeper.direction" in word for word in arguments):
         arguments = [*arguments, "hydra.sweeper.direction=maximize"]  # Optuna minimizes by default; this is an accuracy
     sys.argv[1:] = without_plus(arguments)
-    # Presets of ours have the names of the launchers' own, which Hydra reads as a check of ours.
-    warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema")
     with hydra_errors():
         train()
     for error in _ERRORS:

@@ -341,3 +341,19 @@ def test_dynamic_vit_computes_in_training_what_it_computes_in_evaluation(plugins
         trained = model(batch)
     torch.testing.assert_close(trained, evaluated, rtol=0, atol=1e-5)
     assert (trained - evaluated).abs().max() < 0.01 * evaluated.std()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reducer", ALL)
+def test_learns_eight_images(reducer):
+    torch.manual_seed(0)
+    images, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 5
+    rate = 1.0 if reducer == "none" else 0.5
+    model = ufgir.create_model(**MICRO, reducer=reducer, keep_rate=rate, **CLCA).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        logits = model(images)
+        (F.cross_entropy(logits, labels) + model.reducer_loss()).backward()
+        optimizer.step()
+    assert torch.equal(logits.argmax(dim=1), labels)

@@ -1,5 +1,6 @@
 """Grids run for real on tiny data: what is skipped, what resumes, what fails, and what each launcher does."""
 
+import csv
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from tiny import TINY, command, environment, run
+from ufgir.utils import project_dir
 
 DEADLY = """
 import os
@@ -163,15 +165,38 @@ def test_two_processes_within_a_multirun(here):
 
 
 @pytest.mark.slow
-def test_optuna_finds_a_learning_rate(here):
+def test_optuna_goes_on_after_a_kill_and_stops_what_has_no_chance(here):
+    optuna = pytest.importorskip("optuna")
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     words = [word for word in TINY if not word.startswith("optim.lr")]
-    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optim.lr=tag(log,interval(1e-5,1e-2))"]
-    done = run("train", "--multirun", *search, *words, "protocol=val", cwd=here, timeout=300)
+    words += ["protocol=val", "optim.lr=tag(log,interval(1e-5,1e-2))", "hydra/sweeper=optuna"]
+    search = ["--multirun", *words, "hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=search"]
+    endless = command("train", *search, "hydra.sweeper.n_trials=50")
+    with subprocess.Popen(endless, cwd=here, env=environment(), start_new_session=True) as process:
+        while len(results()) < 2 and process.poll() is None:
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+    done = run("train", *search, "hydra.sweeper.n_trials=1", cwd=here, timeout=300)
     assert done.returncode == 0, done.stderr
-    tried = results().values()
+    pruning = yaml.safe_load((project_dir("conf") / "callbacks" / "optuna_pruning.yaml").read_text())
+    pruning["optuna_pruning"]["pruner"] = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 101}
+    (here / "mine" / "callbacks").mkdir(parents=True)
+    (here / "mine" / "callbacks" / "hopeless.yaml").write_text(yaml.safe_dump(pruning))
+    before = set(results())
+    search = ["--config-dir", "mine", *search, "callbacks=hopeless"]
+    done = run("train", *search, "hydra.sweeper.n_trials=1", cwd=here, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (stopped,) = set(results()) - before
+    rows = list(csv.DictReader((here / "outputs" / stopped / "metrics.csv").read_text().splitlines()))
+    assert len([row for row in rows if row["train/top1"]]) == 1, "stopped after the first of two epochs"
+    study = optuna.load_study(study_name="search", storage="sqlite:///search.db")
+    told = {trial.params["optim.lr"]: trial.value for trial in study.trials if trial.value is not None}
+    tried = {r["config"]["optim"]["lr"]: r["val_top1"] for r in results().values()}
+    assert len(told) >= 3 and told.items() <= tried.items()
     best = yaml.safe_load(next(here.rglob("optimization_results.yaml")).read_text())
-    assert len(tried) == 3 and best["best_value"] == max(r["val_top1"] for r in tried)
+    assert best["best_value"] == max(told.values())
+    refused = run("train", *words[:-2], "optim.lr=1e-4", "callbacks=optuna_pruning", cwd=here)
+    assert refused.returncode == 2 and "hydra.sweeper.storage" in refused.stderr and "Traceback" not in refused.stderr
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import uuid
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
@@ -38,11 +37,6 @@ class SlurmLauncher(BaseSubmititLauncher):
     """
 
     _EXECUTOR = "slurm"
-
-    def __call__(self, *arguments: Any) -> JobReturn:
-        """One run, in its job."""
-        warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema")
-        return super().__call__(*arguments)
 
     def launch(
         self,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,6 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 from ufgir.config.schema import RunConfig
 from ufgir.errors import UserError, did_you_mean
 from ufgir.utils import project_dir
+
+# Presets of ours have the names of the launchers' own, which Hydra reads as a check of ours, in each process of a grid.
+warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema")
 
 # Groups whose files settle their own node. A grid composes each of their choices once.
 GROUPS = (

@@ -4,11 +4,13 @@ import math
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch import callbacks
+from omegaconf import DictConfig, OmegaConf
 from torch.nn.utils import get_total_norm
 
 from ufgir.errors import RunFailed, UserError
@@ -213,3 +215,50 @@ class KeepRateWarmup(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._rates is not None:
             pl_module.model.set_keep_rate(self._rates)
+
+
+class OptunaPruning(L.Callback):
+    """Stops a trial of `hydra/sweeper=optuna` early when the pruner gives it no chance against earlier ones.
+
+    The trial is looked up in the study by the values that it tries. Its run ends as any other run does.
+
+    Args:
+        storage, study_name: those of the sweeper.
+        run_dir: folder of the run, with its config.yaml.
+        pruner: a pruner of Optuna.
+        monitor: what is reported after each epoch, in the direction of the search.
+
+    Raises:
+        UserError: the study has no trial of this run.
+    """
+
+    def __init__(self, storage: str, study_name: str, run_dir: str, pruner: Any, monitor: str = "val/top1") -> None:
+        self.storage, self.study_name, self.run_dir = storage, study_name, Path(run_dir)
+        self.pruner, self.monitor = pruner, monitor
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        import optuna
+
+        config = OmegaConf.load(self.run_dir / "config.yaml")
+
+        def is_tried(name: str, value: Any) -> bool:
+            found = OmegaConf.select(config, name)
+            return value == (found.get("name") if isinstance(found, DictConfig) else found)
+
+        try:
+            study = optuna.load_study(self.study_name, self.storage, pruner=self.pruner)
+            trials = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
+            mine = [t for t in trials if all(is_tried(name, value) for name, value in t.params.items())]
+            self._trial = optuna.trial.Trial(study, mine[-1]._trial_id)
+        except (KeyError, IndexError):
+            raise UserError(
+                f"callbacks=optuna_pruning: the study {self.study_name} in {self.storage} has no such trial. Give "
+                f"--multirun hydra/sweeper=optuna hydra.sweeper.storage={self.storage} "
+                f"hydra.sweeper.study_name={self.study_name}."
+            ) from None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._trial.report(trainer.callback_metrics[self.monitor].item(), trainer.current_epoch)
+        stop = trainer.is_global_zero and self._trial.should_prune()
+        trainer.should_stop |= trainer.strategy.reduce_boolean_decision(stop, all=False)

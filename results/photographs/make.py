@@ -1,0 +1,248 @@
+"""The numbers behind docs/results.md, and the page.
+
+    python results/photographs/make.py collect RUNS    # folder with runs of the grid -> the CSV files beside this one
+    python results/photographs/make.py page            # the CSV files -> docs/results.md, docs/results.png, README.md
+    python results/photographs/make.py check RUNS      # runs that were trained again, against runs.csv
+
+runs.csv          a row for each run, as `python -m ufgir.report runs=results/photographs/runs.csv` reads them
+predictions.csv   a row for each run and photograph that it tested: the class that the model took it for
+gradients.csv     mean and largest absolute gradient of each run, by step
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from ufgir.cli import DONE, FAILED, run_command
+from ufgir.errors import UserError
+from ufgir.report.cells import LEVEL, RESAMPLES
+from ufgir.report.collect import read_folders
+from ufgir.report.figures import PLUGIN_COLOURS, STYLE
+from ufgir.report.tables import PLUGINS, REDUCERS
+from ufgir.sweep.grid import label, load_grid
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CELL = ["reducer", "keep_rate", "plugins"]
+KEYS = {"runs": ["run"], "predictions": ["run", "path"], "gradients": ["run", "step"]}
+DIGITS = ["test_top1", "test_loss", "weights_sha256"]  # a repeated run has the same ones where all of these are equal:
+MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
+PHOTOGRAPH = r"/(L\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
+PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
+
+
+def collect(folder: Path) -> None:
+    """Add the finished runs below a folder to the CSV files; a run that is there already is replaced."""
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in KEYS}
+    for row in read_folders(folder).runs.itertuples(index=False):
+        path = folder / row.run
+        results = json.loads((path / "results.json").read_text())
+        run = path.name.rpartition("-")[2]
+        facts = {name: results[name] for name in ("test_loss", "weights_sha256")} | results["versions"]
+        own = [word for word in results["overrides"] if word.startswith(("plugins.", "dataset.groups="))]
+        facts |= {"run": run, "variant": " ".join(own), "epochs": results["config"]["trainer"]["max_epochs"]}
+        tables["runs"].append(pd.DataFrame([row._asdict() | facts]))
+        tested = pd.read_csv(path / "predictions.csv")
+        short = ["/".join(Path(image).parts[-2:]) for image in tested["path"]]
+        columns = {"run": run, "path": short, "class": tested["class"], "predicted": tested["top1"]}
+        tables["predictions"].append(pd.DataFrame(columns))
+        metrics = pd.read_csv(path / "metrics.csv").dropna(subset=["train/grad_mean"])
+        columns = {"run": run, "step": metrics["step"], "mean": metrics["train/grad_mean"]}
+        tables["gradients"].append(pd.DataFrame({**columns, "max": metrics["train/grad_max"]}))
+    for name, parts in tables.items():
+        file = HERE / f"{name}.csv"
+        before = [pd.read_csv(file)] if file.exists() else []
+        table = pd.concat([*before, *parts]).drop_duplicates(KEYS[name], keep="last")
+        table.sort_values(KEYS[name]).to_csv(file, index=False, float_format="%.9g")
+    print(f"{len(tables['runs'])} runs collected")
+
+
+def read() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs, and a row for each run and photograph with `correct` and the columns of its run."""
+    runs = pd.read_csv(HERE / "runs.csv", dtype={"run": str, "variant": str})
+    runs["plugins"] += (" " + runs["variant"].fillna("")).str.rstrip()
+    predictions = pd.read_csv(HERE / "predictions.csv", dtype={"run": str})
+    images = predictions.merge(runs[["run", *CELL, "seed"]], on="run")
+    return runs, images.assign(correct=images["class"] == images["predicted"])
+
+
+def whole(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs of the cells and seeds of which every fold was tested."""
+    return runs[runs.groupby([*CELL, "seed"])["fold"].transform("nunique") == runs["folds"]]
+
+
+def interval(values: pd.Series) -> tuple[float, float, float]:
+    """Mean of a value of each leaf, indexed by path, in percent, and its bootstrap interval over photographs.
+
+    Leaves that were cut out of one photograph are drawn together.
+    """
+    groups = values.groupby(values.index.str.extract(PHOTOGRAPH, expand=False)).agg(["sum", "size"]).to_numpy()
+    draws = groups[np.random.default_rng(0).integers(0, len(groups), (RESAMPLES, len(groups)))].sum(axis=1)
+    low, high = np.percentile(draws[:, 0] / draws[:, 1], [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    return 100 * values.mean(), 100 * low, 100 * high
+
+
+def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """A row for each cell: accuracy with its interval, seeds, cost, speed and minutes of one run."""
+    rows = []
+    for key, some in runs.groupby(CELL):
+        leaves = images[images["run"].isin(some["run"])].groupby("path")["correct"].mean()
+        mean, low, high = interval(leaves)
+        cost = some[["gmacs", "images_per_second", "train_minutes"]].mean()
+        facts = {"top1": mean, "low": low, "high": high, "seeds": some["seed"].nunique()}
+        rows.append({**dict(zip(CELL, key, strict=True)), **facts, **cost})
+    order = {name: number for number, name in enumerate([*REDUCERS, *PLUGINS])}
+    return pd.DataFrame(rows).sort_values(CELL, key=lambda column: column.map(lambda value: order.get(value, value)))
+
+
+def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """A row for each pair of plug-in settings of a reducer and keep rate: the difference over seeds that both have."""
+    rows = []
+    for key, some in runs.groupby(CELL[:2]):
+        for better, worse in PAIRS:
+            seeds = [set(some.loc[some["plugins"] == name, "seed"]) for name in (better, worse)]
+            if not (common := seeds[0] & seeds[1]):
+                continue
+            chosen = images[images["run"].isin(some.loc[some["seed"].isin(common), "run"])]
+            leaves = chosen.pivot_table(index="path", columns="plugins", values="correct", aggfunc="mean")
+            mean, low, high = interval(leaves[better] - leaves[worse])
+            pair = f"{better} - {worse}"
+            rows.append({**dict(zip(CELL, key, strict=False)), "pair": pair, "seeds": len(common)})
+            rows[-1] |= {"mean": mean, "low": low, "high": high}
+    return pd.DataFrame(rows)
+
+
+def not_run(runs: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the grid with the number of their runs that are missing."""
+    jobs = load_grid("photographs").expand()
+    table = pd.DataFrame([dict(override.split("=", 1) for override in job) for job in jobs])
+    table["keep_rate"] = [float(label(job, "keep_rate")) for job in jobs]
+    keys = [*CELL, "seed", "fold"]
+    table = table[keys].astype({"seed": int, "fold": int}).merge(runs[keys], on=keys, how="left", indicator=True)
+    return table[table["_merge"] == "left_only"].groupby(CELL).size().rename("missing").reset_index()
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table whose first row is its head; numbers to the right."""
+    head, *body = rows
+    sides = ["---:" if body and re.match(r"[-+–\d]", body[0][n]) else "---" for n in range(len(head))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, sides, *body))
+
+
+def page() -> None:
+    """Fill in what is between markers in docs/results.md and README.md, and draw the figure."""
+    runs, images = read()
+    finished = whole(runs)
+    cells, pairs = cells_of(finished, images), differences_of(finished, images)
+    absent = not_run(runs)
+    planned = len(load_grid("photographs").expand())
+    span = f"{LEVEL} % interval"
+    accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "minutes"]]
+    accuracy += [
+        [c.reducer, f"{c.keep_rate:g}", c.plugins, f"{c.top1:.1f}", f"{c.low:.1f} to {c.high:.1f}", str(c.seeds),
+         f"{c.gmacs:.2f}", f"{c.images_per_second:.0f}", f"{c.train_minutes:.0f}"]
+        for c in cells.itertuples()
+    ]  # fmt: skip
+    verdict = {(True, False): "better", (False, True): "worse"}
+    difference = [["reducer", "keep rate", "pair", "points", span, "seeds", "reading"]]
+    difference += [
+        [p.reducer, f"{p.keep_rate:g}", p.pair, f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}", str(p.seeds),
+         verdict.get((p.low > 0, p.high < 0), "not decided")]
+        for p in pairs.itertuples()
+    ]  # fmt: skip
+    missing = "; ".join(f"{c.reducer} {c.keep_rate:g} {c.plugins}: {c.missing}" for c in absent.itertuples())
+    hours, devices = runs["train_minutes"].sum() / 60, "; ".join(sorted(runs["device"].unique()))
+    versions = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
+    parts = {
+        "runs": f"{len(runs)} of the grid's {planned} runs, {hours:.1f} hours of training.\n\n- Machine: {devices}\n"
+        f"- Versions: {versions}\n- Not run, with the number of runs: {missing or 'none'}",
+        "accuracy": markdown(accuracy),
+        "differences": markdown(difference),
+    }
+    for file in (ROOT / "docs" / "results.md", ROOT / "README.md"):
+        text = file.read_text()
+        for name, part in parts.items():
+            pattern = rf"(<!-- {name} of results/photographs -->\n).*?(\n<!-- end -->)"
+            text = re.sub(pattern, lambda found: found[1] + part + found[2], text, flags=re.DOTALL)  # noqa: B023
+        file.write_text(text)
+    draw(cells, finished)
+
+
+def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """Accuracy against cost and against speed, and gradients by step, as docs/results.png."""
+    gradients = pd.read_csv(HERE / "gradients.csv", dtype={"run": str}).merge(runs[["run", *CELL]], on="run")
+    low = cells["keep_rate"].min()
+    with rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        cost, speed, steps = figure.subplots(1, 3)
+        for axis, x in ((cost, "gmacs"), (speed, "images_per_second")):
+            for (plugins, reducer), some in cells.groupby(["plugins", "reducer"], sort=False):
+                errors = [some["top1"] - some["low"], some["high"] - some["top1"]]
+                marker = {"evit": "o", "none": "s"}.get(reducer, "^")
+                style = dict(fmt=marker, color=PLUGIN_COLOURS[plugins], capsize=3, markersize=5)
+                axis.errorbar(some[x], some["top1"], errors, label=plugins if reducer == "evit" else None, **style)
+                for cell in some.itertuples():
+                    place = dict(xytext=(5, 4), textcoords="offset points", fontsize=8)
+                    axis.annotate(f"{reducer} {cell.keep_rate:g}", (getattr(cell, x), cell.top1), **place)
+            axis.set(ylabel=f"top-1 of 261 photographs, % ({LEVEL} % interval)", ylim=(0, None))
+            axis.margins(x=0.25)
+        cost.set(xlabel="GMACs of one image")
+        speed.set(xlabel="images per second in the test pass")
+        shown = gradients[(gradients["reducer"] == "evit") & (gradients["keep_rate"] == low)]
+        for plugins in [name for name in PLUGINS if name in set(shown["plugins"])]:
+            line = shown[shown["plugins"] == plugins].groupby("step")["mean"].mean()
+            steps.plot(line.index, line, color=PLUGIN_COLOURS[plugins], label=plugins)
+        steps.set(xlabel="step", ylabel=f"mean absolute gradient, evit {low:g}", yscale="log")
+        cost.legend(loc="lower right")
+        figure.savefig(ROOT / "docs" / "results.png", dpi=130, metadata={"Software": None})
+
+
+def check(folder: Path) -> bool:
+    """Compare runs that were trained again with runs.csv: to the last digit where machine and versions are the same,
+    else their accuracy with the spread of the runs of their cell."""
+    table = pd.read_csv(HERE / "runs.csv", dtype={"run": str}).set_index("run")
+    good = True
+    for file in sorted(folder.glob("*/results.json")):
+        results, run = json.loads(file.read_text()), file.parent.name.rpartition("-")[2]
+        if run not in table.index:
+            raise UserError(f"{file.parent.name}: runs.csv has no such run. Give a folder with runs of this table.")
+        recorded = table.loc[run]
+        here = {"device": f"{results['device']}, {results['precision']}", **results["versions"]}
+        others = [name for name in MACHINE if here[name] != recorded[name]]
+        cell = table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"]
+        if others:
+            spread = 3 * cell.std()
+            equal = abs(results["test_top1"] - recorded["test_top1"]) <= spread
+            how = f"within {spread:.1f} points, as {', '.join(others)} differ"
+        else:
+            equal = all(f"{results[name]:.9g}" == f"{recorded[name]:.9g}" for name in DIGITS[:2])
+            equal &= results["weights_sha256"] == recorded["weights_sha256"]
+            how = "every digit"
+        print(file.parent.name)
+        numbers = f"top-1 {results['test_top1']:.4f}, recorded {recorded['test_top1']:.4f}"
+        print(f"  {numbers}: {'equal' if equal else 'DIFFERENT'} ({how})")
+        good &= bool(equal)
+    return good
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["collect", folder]:
+            collect(Path(folder))
+        case ["page"]:
+            page()
+        case ["check", folder]:
+            return DONE if check(Path(folder)) else FAILED
+        case _:
+            raise UserError(f"{' '.join(arguments) or 'no command'}: expected collect RUNS, page or check RUNS.")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, usage=__doc__))

@@ -1,0 +1,70 @@
+"""The page of results is what its numbers say, and the numbers come out of run folders."""
+
+import shutil
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from pages import ROOT
+from tiny import make_data, train
+from ufgir.errors import UserError
+from ufgir.report.__main__ import main as report
+
+CSVS = ("runs", "predictions", "gradients")
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch) -> ModuleType:
+    """make.py in a copy of the files that it reads and writes, which is the working folder."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "results", "results", ignore=shutil.ignore_patterns("__pycache__"))
+    Path("docs").mkdir()
+    for page in ("README.md", "docs/results.md"):
+        shutil.copy(ROOT / page, page)
+    spec = spec_from_file_location("make", tmp_path / "results" / "photographs" / "make.py")
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
+
+
+def test_the_pages_follow_from_the_numbers(make):
+    make.main(["page"])
+    for page in ("README.md", "docs/results.md"):
+        assert Path(page).read_text() == (ROOT / page).read_text(), "run `python results/photographs/make.py page`"
+    assert Path("docs/results.png").stat().st_size > 10_000 and (ROOT / "docs" / "results.png").is_file()
+
+
+def test_every_photograph_is_tested_once_per_cell_and_seed_and_the_report_agrees(make):
+    runs, images = make.read()
+    done = make.whole(runs)
+    tested = images[images["run"].isin(done["run"])].groupby([*make.CELL, "seed"])["path"]
+    assert (tested.size() == 261).all() and (tested.nunique() == 261).all()
+    hits = images.groupby("run")["correct"].mean() * 100
+    pd.testing.assert_series_equal(hits, runs.set_index("run")["test_top1"].sort_index(), check_names=False, atol=1e-3)
+    report(["runs=results/photographs/runs.csv", "out=report"])
+    cells = pd.read_csv("report/cells.csv")
+    ours = make.cells_of(done, images)
+    assert sorted(cells["mean"].round(1)) == pytest.approx(sorted(ours["top1"].round(1)), abs=0.11)
+
+
+def test_runs_are_collected_and_checked(make, capsys):
+    make_data(Path("data"))
+    for name in CSVS:
+        Path(f"results/photographs/{name}.csv").unlink(missing_ok=True)
+    for fold in (0, 1):
+        results, folder = train("protocol=cv", "folds=2", f"fold={fold}", "trainer.max_epochs=1")
+    make.main(["collect", "outputs"])
+    make.main(["collect", "outputs"])
+    runs, images = make.read()
+    assert len(runs) == 2 and len(images) == 24 and images["path"].nunique() == 24
+    recorded = runs.set_index("run").loc[folder.name.rpartition("-")[2]]
+    assert recorded["weights_sha256"] == results["weights_sha256"] and recorded["epochs"] == 1
+    assert make.main(["check", "outputs"]) == 0 and "every digit" in capsys.readouterr().out
+    runs.assign(test_loss=runs["test_loss"] * 1.0001).to_csv("results/photographs/runs.csv", index=False)
+    assert make.main(["check", "outputs"]) == 1 and "DIFFERENT" in capsys.readouterr().out
+    runs.assign(torch="0.1").to_csv("results/photographs/runs.csv", index=False)
+    assert make.main(["check", "outputs"]) == 0 and "torch differ" in capsys.readouterr().out
+    with pytest.raises(UserError):
+        make.main(["chekc", "outputs"])
