@@ -33,6 +33,21 @@ class Deadly(TopK):
         return super().after_attention(tokens, attention)
 """
 
+WHERE = """
+import os
+from pathlib import Path
+
+import lightning as L
+
+
+class Where(L.Callback):
+    def __init__(self, run_dir):
+        self.file = Path(run_dir) / "gpu.txt"
+
+    def on_fit_start(self, trainer, pl_module):
+        self.file.write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+"""
+
 
 @pytest.fixture
 def grid(here, monkeypatch):
@@ -99,15 +114,24 @@ def test_a_failing_run_stops_no_other_and_is_tried_three_times(grid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"], ["ray"]], ids=str)
-def test_every_launcher_computes_the_same(grid, launcher):
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('_')[0]}_launcher")
-    assert sweep().returncode == 0
+def test_every_launcher_computes_the_same(grid, here):
+    """Ray is told of two GPUs, which it hands out without looking for them."""
+    (here / "where.py").write_text(WHERE)
+    words = ["+callbacks.where._target_=where.Where", '+callbacks.where.run_dir="{run_dir}"']
+    assert sweep(*words).returncode == 0
     expected = numbers()
     Path("outputs").rename("sequential")
-    swept = sweep(f"hydra/launcher={launcher[0]}", *launcher[1:], timeout=600)
-    assert swept.returncode == 0, swept.stderr
-    assert numbers() == expected
+    gpus = ["+hydra.launcher.ray.init.num_gpus=2", "hydra.launcher.ray.remote.num_gpus=1"]
+    cores = ["+hydra.launcher.ray.init.num_cpus=4"]
+    for launcher in (["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"], ["ray", *gpus, *cores]):
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('_')[0]}_launcher")
+        swept = sweep(*words, f"hydra/launcher={launcher[0]}", *launcher[1:], timeout=600)
+        assert swept.returncode == 0, swept.stderr
+        assert "ConfigStore" not in swept.stderr
+        assert numbers() == expected
+        used = {file.read_text() for file in Path("outputs").glob("*/gpu.txt")}
+        Path("outputs").rename(launcher[0])
+    assert used == {"0", "1"}, "each run of Ray has one GPU, and both are used"
 
 
 @pytest.mark.slow
