@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tiny import TINY, command, environment, run
@@ -58,3 +59,19 @@ def processes() -> dict[str, int]:
     """Process of each run that is at work, from the record of its attempt."""
     records = {file.parent.name: json.loads(file.read_text()) for file in Path("outputs").glob("*/.attempt")}
     return {name: int(record["owner"].split()[1]) for name, record in records.items()}
+
+
+def search(*words: str) -> None:
+    """Two trials of Optuna at a time on an engine, both told of to the study."""
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    tiny = [word for word in TINY if not word.startswith("optim.lr")]
+    tiny += ["protocol=val", "optim.lr=tag(log,interval(1e-5,1e-2))", "callbacks=optuna_pruning"]
+    study = ["hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=search"]
+    trials = ["hydra/sweeper=optuna", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=2"]
+    done = run("train", "--multirun", *tiny, *trials, *study, *words, cwd=Path(), timeout=600)
+    assert done.returncode == 0, done.stderr
+    told = optuna.load_study(study_name="search", storage="sqlite:///search.db").trials
+    ended = [json.loads(file.read_text()) for file in Path("outputs").glob("*/results.json")]
+    assert {t.params["optim.lr"]: t.value for t in told} == {r["config"]["optim"]["lr"]: r["val_top1"] for r in ended}
+    assert len(ended) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.grids import processes, results, start, sweep, wait_until
+from cluster.grids import processes, results, search, start, sweep, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -46,3 +46,20 @@ def test_a_node_is_lost_and_another_one_joins(grid, ray_cluster, expected):
     output, _ = launcher.communicate(timeout=600)
     assert launcher.returncode == 0, output
     assert results() == expected()
+
+
+def test_the_head_is_lost(grid, ray_cluster, expected):
+    """The command ends, and on another cluster it completes the grid."""
+    launcher = start(*on_ray(ray_cluster))
+    wait_until(lambda: len(list(Path("outputs").glob("*/last.ckpt"))) == 2)
+    ray_cluster.stop()
+    launcher.communicate(timeout=300)
+    assert launcher.returncode != 0
+    ray_cluster.start()
+    again = sweep(*on_ray(ray_cluster))
+    assert again.returncode == 0, again.stderr
+    assert results() == expected()
+
+
+def test_optuna(here, ray_cluster):
+    search(*on_ray(ray_cluster))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.grids import MINE, processes, results, start, status, sweep, wait_until
+from cluster.grids import MINE, processes, results, search, start, status, sweep, wait_until
 from tiny import run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -101,3 +101,7 @@ def test_status_names_the_log_of_a_failed_job(grid, slurm):
     shown = run("sweep", "status", *MINE, *words, cwd=Path()).stdout
     (log,) = {line.partition("log: ")[2] for line in shown.splitlines() if "log: " in line}
     assert "not finite" in Path(log).read_text()
+
+
+def test_optuna(here, slurm):
+    search(*ON_SLURM)
