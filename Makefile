@@ -33,7 +33,7 @@ test: $(INSTALLED)  ## run the fast tests
 	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
 test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, killed processes
-	$(VENV_PYTHON) -m pytest -m "slow and not gpu" --timeout=1200 $(ARGS)
+	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) -m "slow and not gpu" --timeout=1800 $(ARGS)
 
 test-cluster: $(INSTALLED)  ## run grids on a SLURM and a Ray cluster of this machine (apt-get install slurm-wlm munge)
 	$(VENV_PYTHON) -m pytest -m cluster -rs --timeout=900 $(ARGS)

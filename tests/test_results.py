@@ -36,7 +36,7 @@ def test_the_pages_follow_from_the_numbers(make):
     assert Path("docs/results.png").stat().st_size > 10_000 and (ROOT / "docs" / "results.png").is_file()
 
 
-def test_every_photograph_is_tested_once_per_cell_and_seed_and_the_report_agrees(make):
+def test_every_leaf_is_tested_once_per_cell_and_seed_and_the_report_agrees(make):
     runs, images = make.read()
     done = make.whole(runs)
     tested = images[images["run"].isin(done["run"])].groupby([*make.CELL, "seed"])["path"]

@@ -5,7 +5,7 @@
     python results/photographs/make.py check RUNS      # runs that were trained again, against runs.csv
 
 runs.csv          a row for each run, as `python -m ufgir.report runs=results/photographs/runs.csv` reads them
-predictions.csv   a row for each run and photograph that it tested: the class that the model took it for
+predictions.csv   a row for each run and leaf that it tested: the class that the model took it for
 gradients.csv     mean and largest absolute gradient of each run, by step
 """
 
@@ -33,7 +33,7 @@ CELL = ["reducer", "keep_rate", "plugins"]
 KEYS = {"runs": ["run"], "predictions": ["run", "path"], "gradients": ["run", "step"]}
 DIGITS = ["test_top1", "test_loss", "weights_sha256"]  # a repeated run has the same ones where all of these are equal:
 MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
-PHOTOGRAPH = r"/(L\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
+PHOTOGRAPH = r"/([A-Z]\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
 PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
 
 
@@ -64,7 +64,7 @@ def collect(folder: Path) -> None:
 
 
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs, and a row for each run and photograph with `correct` and the columns of its run."""
+    """The runs, and a row for each run and leaf with `correct` and the columns of its run."""
     runs = pd.read_csv(HERE / "runs.csv", dtype={"run": str, "variant": str})
     runs["plugins"] += (" " + runs["variant"].fillna("")).str.rstrip()
     predictions = pd.read_csv(HERE / "predictions.csv", dtype={"run": str})
@@ -82,7 +82,8 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
 
     Leaves that were cut out of one photograph are drawn together.
     """
-    groups = values.groupby(values.index.str.extract(PHOTOGRAPH, expand=False)).agg(["sum", "size"]).to_numpy()
+    photographs = values.index.str.extract(PHOTOGRAPH, expand=False)
+    groups = values.groupby(photographs, dropna=False).agg(["sum", "size"]).to_numpy()
     draws = groups[np.random.default_rng(0).integers(0, len(groups), (RESAMPLES, len(groups)))].sum(axis=1)
     low, high = np.percentile(draws[:, 0] / draws[:, 1], [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return 100 * values.mean(), 100 * low, 100 * high
@@ -190,7 +191,7 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
                 for cell in some.itertuples():
                     place = dict(xytext=(5, 4), textcoords="offset points", fontsize=8)
                     axis.annotate(f"{reducer} {cell.keep_rate:g}", (getattr(cell, x), cell.top1), **place)
-            axis.set(ylabel=f"top-1 of 261 photographs, % ({LEVEL} % interval)", ylim=(0, None))
+            axis.set(ylabel=f"top-1 of 261 leaves, % ({LEVEL} % interval)", ylim=(0, None))
             axis.margins(x=0.25)
         cost.set(xlabel="GMACs of one image")
         speed.set(xlabel="images per second in the test pass")
