@@ -59,7 +59,7 @@ PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2
 class Slurm:
     """The daemons of a SLURM with one node of two cores, without accounting."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, largest_array: int = 3) -> None:
         self.folder, self.host = folder, socket.gethostname().partition(".")[0]
         for name in ("munge", "state", "spool"):
             (folder / name).mkdir(mode=0o711)
@@ -68,7 +68,7 @@ class Slurm:
         self.conf = folder / "slurm.conf"
         ports = [_free_port(), _free_port()]
         text = SLURM_CONF.format(
-            host=self.host, folder=folder, port=ports[0], slurmd_port=ports[1], largest_array=3
+            host=self.host, folder=folder, port=ports[0], slurmd_port=ports[1], largest_array=largest_array
         )
         self.conf.write_text(text)
         os.environ["SLURM_CONF"] = str(self.conf)
