@@ -7,6 +7,7 @@
 runs.csv          a row for each run, as `python -m ufgir.report runs=results/photographs/runs.csv` reads them
 predictions.csv   a row for each run and leaf that it tested: the class that the model took it for
 gradients.csv     mean and largest absolute gradient of each run, by step
+speed.csv         what `python -m ufgir.benchmark` measured for some cells; docs/results.md has the command
 """
 
 import json
@@ -90,16 +91,18 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
 
 
 def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """A row for each cell: accuracy with its interval, seeds, cost, speed and minutes of one run."""
+    """A row for each cell: accuracy with its interval, seeds, cost, minutes of one run, and speed where measured."""
     rows = []
     for key, some in runs.groupby(CELL):
         leaves = images[images["run"].isin(some["run"])].groupby("path")["correct"].mean()
         mean, low, high = interval(leaves)
-        cost = some[["gmacs", "images_per_second", "train_minutes"]].mean()
+        cost = some[["gmacs", "train_minutes"]].mean()
         facts = {"top1": mean, "low": low, "high": high, "seeds": some["seed"].nunique()}
         rows.append({**dict(zip(CELL, key, strict=True)), **facts, **cost})
     order = {name: number for number, name in enumerate([*REDUCERS, *PLUGINS])}
-    return pd.DataFrame(rows).sort_values(CELL, key=lambda column: column.map(lambda value: order.get(value, value)))
+    cells = pd.DataFrame(rows).sort_values(CELL, key=lambda column: column.map(lambda value: order.get(value, value)))
+    speed = pd.read_csv(HERE / "speed.csv")[[*CELL, "images_per_second", "speedup"]]
+    return cells.merge(speed, on=CELL, how="left")
 
 
 def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
@@ -140,14 +143,16 @@ def page() -> None:
     """Fill in what is between markers in docs/results.md and README.md, and draw the figure."""
     runs, images = read()
     finished = whole(runs)
+    if finished.empty:
+        raise UserError("runs.csv: there is no cell of which every fold was tested. Collect more runs.")
     cells, pairs = cells_of(finished, images), differences_of(finished, images)
     absent = not_run(runs)
     planned = len(load_grid("photographs").expand())
     span = f"{LEVEL} % interval"
-    accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "minutes"]]
+    accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "speed-up"]]
     accuracy += [
         [c.reducer, f"{c.keep_rate:g}", c.plugins, f"{c.top1:.1f}", f"{c.low:.1f} to {c.high:.1f}", str(c.seeds),
-         f"{c.gmacs:.2f}", f"{c.images_per_second:.0f}", f"{c.train_minutes:.0f}"]
+         f"{c.gmacs:.2f}", f"{c.images_per_second:.1f}".replace("nan", "–"), f"{c.speedup:.2f}".replace("nan", "–")]
         for c in cells.itertuples()
     ]  # fmt: skip
     verdict = {(True, False): "better", (False, True): "worse"}
@@ -157,20 +162,25 @@ def page() -> None:
          verdict.get((p.low > 0, p.high < 0), "not decided")]
         for p in pairs.itertuples()
     ]  # fmt: skip
-    missing = "; ".join(f"{c.reducer} {c.keep_rate:g} {c.plugins}: {c.missing}" for c in absent.itertuples())
+    missing = "; ".join(
+        f"{reducer} {rate:g}: {', '.join(f'{c.plugins} {c.missing}' for c in some.itertuples())}"
+        for (reducer, rate), some in absent.groupby(CELL[:2])
+    )
     hours, devices = runs["train_minutes"].sum() / 60, "; ".join(sorted(runs["device"].unique()))
     versions = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
     parts = {
         "runs": f"{len(runs)} of the grid's {planned} runs, {hours:.1f} hours of training.\n\n- Machine: {devices}\n"
-        f"- Versions: {versions}\n- Not run, with the number of runs: {missing or 'none'}",
+        f"- Versions: {versions}\n- Not run, with the number of runs: {missing or 'nothing'}",
         "accuracy": markdown(accuracy),
         "differences": markdown(difference),
     }
     for file in (ROOT / "docs" / "results.md", ROOT / "README.md"):
         text = file.read_text()
         for name, part in parts.items():
-            pattern = rf"(<!-- {name} of results/photographs -->\n).*?(\n<!-- end -->)"
-            text = re.sub(pattern, lambda found: found[1] + part + found[2], text, flags=re.DOTALL)  # noqa: B023
+            head, rest = f"<!-- {name} of results/photographs -->\n", "<!-- end -->"
+            if head in text:
+                before, _, after = text.partition(head)
+                text = before + head + part + "\n" + rest + after.partition(rest)[2]
         file.write_text(text)
     draw(cells, finished)
 
@@ -194,7 +204,7 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
             axis.set(ylabel=f"top-1 of 261 leaves, % ({LEVEL} % interval)", ylim=(0, None))
             axis.margins(x=0.25)
         cost.set(xlabel="GMACs of one image")
-        speed.set(xlabel="images per second in the test pass")
+        speed.set(xlabel="images per second")
         shown = gradients[(gradients["reducer"] == "evit") & (gradients["keep_rate"] == low)]
         for plugins in [name for name in PLUGINS if name in set(shown["plugins"])]:
             line = shown[shown["plugins"] == plugins].groupby("step")["mean"].mean()
