@@ -56,7 +56,7 @@ def test_overrides_narrow_extend_and_multiply():
     for name in grid_names():
         jobs = jobs_of([f"sweep={name}"])
         for axis in load_grid(name).axes.keys() - {"reduction_layers"}:
-            for value, count in counts(jobs, axis).items():
+            for value, count in counts([job for job in jobs if label(job, axis)], axis).items():
                 assert len(jobs_of([f"sweep={name}", f"{axis}={value}"])) == count
 
 
