@@ -248,7 +248,8 @@ class OptunaPruning(L.Callback):
         try:
             study = optuna.load_study(self.study_name, self.storage, pruner=self.pruner)
             trials = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
-            mine = [t for t in trials if all(is_tried(name, value) for name, value in t.params.items())]
+            # A search that was killed leaves trials behind that still run for Optuna, some of them without a value.
+            mine = [t for t in trials if t.params and all(is_tried(*tried) for tried in t.params.items())]
             self._trial = optuna.trial.Trial(study, mine[-1]._trial_id)
         except (KeyError, IndexError):
             raise UserError(
