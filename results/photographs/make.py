@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CELL = ["reducer", "keep_rate", "plugins"]
 KEYS = {"runs": ["run"], "predictions": ["run", "path"], "gradients": ["run", "step"]}
-DIGITS = ["test_top1", "test_loss", "weights_sha256"]  # a repeated run has the same ones where all of these are equal:
+# A repeated run has the same digits where all of these are equal.
 MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
 PHOTOGRAPH = r"/([A-Z]\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
 PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
@@ -58,7 +58,7 @@ def collect(folder: Path) -> None:
         tables["gradients"].append(pd.DataFrame({**columns, "max": metrics["train/grad_max"]}))
     for name, parts in tables.items():
         file = HERE / f"{name}.csv"
-        before = [pd.read_csv(file)] if file.exists() else []
+        before = [pd.read_csv(file, dtype={"run": str})] if file.exists() else []  # a hash may look like a number
         table = pd.concat([*before, *parts]).drop_duplicates(KEYS[name], keep="last")
         table.sort_values(KEYS[name]).to_csv(file, index=False, float_format="%.9g")
     print(f"{len(tables['runs'])} runs collected")
@@ -116,9 +116,8 @@ def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
             chosen = images[images["run"].isin(some.loc[some["seed"].isin(common), "run"])]
             leaves = chosen.pivot_table(index="path", columns="plugins", values="correct", aggfunc="mean")
             mean, low, high = interval(leaves[better] - leaves[worse])
-            pair = f"{better} - {worse}"
-            rows.append({**dict(zip(CELL, key, strict=False)), "pair": pair, "seeds": len(common)})
-            rows[-1] |= {"mean": mean, "low": low, "high": high}
+            facts = {"pair": f"{better} - {worse}", "seeds": len(common), "mean": mean, "low": low, "high": high}
+            rows.append({"reducer": key[0], "keep_rate": key[1], **facts})
     return pd.DataFrame(rows)
 
 
@@ -232,7 +231,7 @@ def check(folder: Path) -> bool:
             equal = abs(results["test_top1"] - recorded["test_top1"]) <= spread
             how = f"within {spread:.1f} points, as {', '.join(others)} differ"
         else:
-            equal = all(f"{results[name]:.9g}" == f"{recorded[name]:.9g}" for name in DIGITS[:2])
+            equal = all(f"{results[name]:.9g}" == f"{recorded[name]:.9g}" for name in ("test_top1", "test_loss"))
             equal &= results["weights_sha256"] == recorded["weights_sha256"]
             how = "every digit"
         print(file.parent.name)
