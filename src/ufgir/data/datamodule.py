@@ -18,7 +18,8 @@ from torchvision.transforms import v2
 
 from ufgir.data.cache import CACHES, NoStore, Store, fingerprint, open_store, used
 from ufgir.data.images import WORKERS, decode, find_images, load_image, track
-from ufgir.data.splits import PROTOCOLS, Splits, first_ten, load_splits
+from ufgir.data.splits import PROTOCOLS, Splits, load_splits
+from ufgir.data.tables import first_ten
 from ufgir.data.transforms import center_crop, normalize, paper_transforms, resize_side
 from ufgir.errors import UserError
 from ufgir.utils import cache_dir

@@ -1,33 +1,35 @@
-"""The images of a run: which to train, validate and test on, out of CSV tables, class folders or procedural leaves.
-
-A CSV data set is `train.csv`, `val.csv`, `train_val.csv` and `test.csv` with the header `class_id,dir`: `class_id`
-counts from 0, `dir` is the path of an image below the image folder. `classid_classname.csv` may name the classes.
-"""
+"""The images of a run: which to train, validate and test on, out of CSV tables, class folders or procedural leaves."""
 
 import hashlib
 import posixpath
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pandas as pd
 
+from ufgir.data import leaves
 from ufgir.data.images import list_images
+from ufgir.data.leaves import LeavesSpec
+from ufgir.data.tables import (
+    COLUMNS,
+    SPLITS,
+    Tables,
+    count_classes,
+    first_ten,
+    read_class_names,
+    read_columns,
+    read_table,
+    table_errors,
+    write_tables,
+)  # fmt: skip
+from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.utils import atomic_write, expand_path, natural_key
+from ufgir.utils import expand_path, natural_key
 
-if TYPE_CHECKING:
-    from ufgir.data.leaves import LeavesSpec
-
-SPLITS = ("train", "val", "train_val", "test")
-PUBLISHED = ("cotton80", "soyageing", "soyglobal", "soygene", "soylocal")  # the sets of the Ultra-FGVC release
-COLUMNS = ("class_id", "dir")
-CLASS_NAMES = "classid_classname.csv"
 PROTOCOLS = {  # protocol -> role -> table
     "test": {"train": "train_val", "test": "test"},
     "val": {"train": "train", "val": "val"},
@@ -40,9 +42,6 @@ FORMATS = {  # format -> what its root is
     "folder": "a folder that holds one folder of images for each class.",
     "leaves": "where the leaves are to be rendered.",
 }
-
-Tables = dict[str, pd.DataFrame]
-"""Split name -> table with the columns `class_id` (integer) and `dir` (text)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class Splits:
     train: pd.DataFrame
     val: pd.DataFrame | None = None
     test: pd.DataFrame | None = None
-    leaves: "LeavesSpec | None" = field(default=None, repr=False)
+    leaves: LeavesSpec | None = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -97,11 +96,9 @@ class Splits:
         """
         if self.leaves is None:
             return
-        from ufgir.data.leaves import render  # imported late: it writes tables with this module
-
         root = self.image_root.parents[1]
         try:
-            render(self.leaves, root, progress)
+            leaves.render(self.leaves, root, progress)
         except OSError as error:
             raise UserError(f"dataset.root={root}: the leaves could not be written there ({error}). "
                             "Give a folder that can be written.") from error
@@ -143,16 +140,14 @@ def load_splits(
     ]
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
     remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
-    if name in PUBLISHED:
+    if name in SETS:
         remedy = (f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
                   f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
                   "or DIR as data_root or in the variable UFGIR_DATA.")
     spec = None
     if format == "leaves":
-        from ufgir.data import leaves  # imported late: it writes tables with this module
-
         try:
-            spec = leaves.LeavesSpec(**render or {})
+            spec = LeavesSpec(**render or {})
         except UserError as error:
             errors += error.messages
         except TypeError as error:
@@ -218,107 +213,6 @@ def write_splits(splits: Splits, folder: Path) -> None:
     write_tables(splits.tables, folder, splits.class_names)
 
 
-def write_tables(tables: Tables, folder: Path, class_names: Sequence[str] | None = None) -> None:
-    """Write each table as `<split>.csv`, and the class names as `classid_classname.csv`, into a folder."""
-    files = {f"{split}.csv": table for split, table in tables.items()}
-    if class_names is not None:
-        files[CLASS_NAMES] = pd.DataFrame({"class_id": range(len(class_names)), "class_name": class_names})
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in files.items():
-        with atomic_write(folder / name) as stream:
-            table.to_csv(stream, index=False, lineterminator="\n")
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one split table; columns other than `class_id` and `dir` are ignored.
-
-    Raises:
-        UserError: the file is not a table of images.
-    """
-    table = _read_csv(path, COLUMNS)
-    if table.empty:
-        raise UserError(f"{path} is empty: it has no row below its header.")
-    errors = []
-    for column, is_valid, meaning in (
-        ("class_id", table["class_id"].str.fullmatch(r"-?[0-9]{1,9}"), "an integer"),
-        ("dir", table["dir"] != "", "the path of an image"),
-    ):
-        if not is_valid.all():
-            lines = [f"line {line} ({value!r})" for line, value in table[column][~is_valid].items()]
-            errors.append(f"{path}: {column} must be {meaning}, but is not in {first_ten(lines)}.")
-    if errors:
-        raise UserError(*errors)
-    return table.astype({"class_id": int}).reset_index(drop=True)
-
-
-def count_classes(tables: Tables) -> int:
-    """One more than the largest class id of all tables."""
-    return 1 + max(int(table["class_id"].max()) for table in tables.values())
-
-
-def read_class_names(folder: Path, tables: Tables) -> list[str]:
-    """The class names in the order of the class ids.
-
-    They come from `classid_classname.csv` (header `class_id,class_name`) where it exists; else from the first folder
-    of `dir` where each class has one of its own; else they are `class_0`, `class_1`, ...
-
-    Raises:
-        UserError: the file cannot be read or lacks a class.
-    """
-    count, path = count_classes(tables), folder / CLASS_NAMES
-    if path.exists():
-        rows = _read_csv(path, ("class_id", "class_name"))
-        names = {int(number): name for number, name in rows.itertuples(index=False) if number.isdecimal()}
-        if missing := [number for number in range(count) if not names.get(number)]:
-            raise UserError(f"{path} has no name for class {first_ten(missing)}.")
-        return [names[number] for number in range(count)]
-    rows = pd.concat(tables.values())
-    rows["dir"] = rows["dir"].map(lambda path: parts[0] if len(parts := PurePosixPath(path).parts) > 1 else "")
-    rows = rows[list(COLUMNS)].drop_duplicates().sort_values("class_id")
-    if rows["class_id"].is_unique and rows["dir"].is_unique and "" not in set(rows["dir"]):
-        return rows["dir"].tolist()
-    return [f"class_{number}" for number in range(count)]
-
-
-def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the contents of tables, a sentence for each mistake.
-
-    `train` is the table to train on, None where all are pooled (`protocol=cv`); `tested` are those to validate or test
-    on.
-    """
-    rows = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
-    if outside := [f"{row.dir} in {row.split}.csv" for row in rows.itertuples()
-                   if row.dir.startswith("/") or ".." in PurePosixPath(row.dir).parts]:
-        yield f"dir must stay below the image folder, got {first_ten(outside)}."
-    rows["dir"] = rows["dir"].map(posixpath.normpath)
-    if negative := [f"{row.class_id} in {row.split}.csv ({row.dir})" for row in rows.itertuples() if row.class_id < 0]:
-        yield f"class_id must not be negative, got {first_ten(negative)}."
-    elif missing := sorted(set(range(count_classes(tables))) - set(rows["class_id"])):
-        remedy = "The ids seem to start at 1: subtract 1." if missing == [0] else "Number the classes 0, 1, 2, ..."
-        yield (f"the class ids go up to {rows['class_id'].max()}, but there is no image of class {first_ten(missing)}. "
-               f"{remedy}")
-    classes = rows.groupby("dir", sort=False)["class_id"].unique()
-    if len(twice := classes[classes.map(len) > 1]):
-        found = [f"{path} (classes {', '.join(map(str, several))})" for path, several in twice.items()]
-        yield f"an image must have one class, but {first_ten(found)}."
-    if train is None:
-        return
-    for one, other in combinations(tables, 2):
-        if "train_val" in (one, other) and "test" not in (one, other):
-            continue  # only train_val repeats the rows of train and val
-        images = [set(rows["dir"][rows["split"] == split]) for split in (one, other)]
-        if common := sorted(images[0] & images[1]):
-            yield (f"{len(common)} images are in both {one}.csv and {other}.csv, so the result would be measured on "
-                   f"training images: {first_ten(common)}. Remove them from one table.")
-    if train in tables:
-        trained = set(tables[train]["class_id"])
-        if len(trained) == 1:
-            yield f"{train}.csv has images of one class only; a classifier needs at least two."
-        for split in (split for split in tested if split in tables):
-            if unseen := sorted(number for number in set(tables[split]["class_id"]) - trained if number >= 0):
-                yield f"{split}.csv has classes of which {train}.csv has no image: {first_ten(unseen)}."
-
-
 def group_names(folder: Path, tables: Tables, groups: str) -> dict[str, str]:
     """The group of each image (`dir`): a column of the CSV files, or what a regular expression finds in its path.
 
@@ -332,7 +226,7 @@ def group_names(folder: Path, tables: Tables, groups: str) -> dict[str, str]:
         file = folder / f"{split}.csv"
         columns = pd.read_csv(file, nrows=0, encoding="utf-8-sig").columns if file.is_file() else ()
         if groups in columns and groups not in COLUMNS:
-            tables[split] = table = table.assign(**{groups: _read_csv(file, (groups,))[groups].tolist()})
+            tables[split] = table = table.assign(**{groups: read_columns(file, (groups,))[groups].tolist()})
             names |= dict(zip(table["dir"], table[groups], strict=True))
             continue
         try:
@@ -430,29 +324,6 @@ def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: 
     return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}, names
 
 
-def first_ten(items: Sequence[object]) -> str:
-    """`a, b and 3 more`: the items, at most ten of them."""
-    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
-    return ", ".join(map(str, items[:10])) + more
-
-
 def _draw(seed: int, path: str) -> bytes:
     """A random rank by a hash, not a generator: the same on every platform and version."""
     return hashlib.sha256(f"{seed}/{path}".encode()).digest()
-
-
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The given columns as text without blank rows; the index is the line number of the file."""
-    try:
-        table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False, index_col=False,
-                            encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # also pandas' parser errors and a wrong encoding
-        raise UserError(f"{path} cannot be read as a CSV file: {error}. "
-                        f"Expected the header {','.join(columns)}.") from None
-    if missing := [column for column in columns if column not in table.columns]:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}: its first line is "
-                        f"{','.join(map(str, table.columns))!r}, expected the header {','.join(columns)}.")
-    table.index += 2
-    table = table[list(columns)].fillna("")
-    table[columns[0]] = table[columns[0]].str.strip()
-    return table[(table != "").any(axis=1)]

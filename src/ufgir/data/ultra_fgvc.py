@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ufgir.data.images import list_images
-from ufgir.data.splits import COLUMNS, SPLITS, Tables, count_classes, first_ten, read_table, table_errors, write_tables
+from ufgir.data.tables import COLUMNS, SPLITS, Tables, count_classes, first_ten, read_table, table_errors, write_tables
 from ufgir.errors import UfgirWarning, UserError
 from ufgir.utils import natural_key
 

@@ -12,7 +12,7 @@ from PIL import Image
 from ufgir.data.images import thread_map, track
 from ufgir.data.leaves.cultivar import Cultivar, cultivar_name
 from ufgir.data.leaves.photo import photograph
-from ufgir.data.splits import COLUMNS, Tables, write_tables
+from ufgir.data.tables import COLUMNS, Tables, write_tables
 from ufgir.errors import UserError
 
 _REVISION = 1  # raise it when the pictures change: folders of another revision are left alone
