@@ -15,14 +15,13 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.errors import UserError
-from ufgir.report.cells import LEVEL, RESAMPLES
+from ufgir.report.cells import LEVEL, bootstrap_interval
 from ufgir.report.collect import read_folders
 from ufgir.report.figures import PLUGIN_COLOURS, STYLE
 from ufgir.report.tables import PLUGINS, REDUCERS
@@ -84,10 +83,10 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
     Leaves that were cut out of one photograph are drawn together.
     """
     photographs = values.index.str.extract(PHOTOGRAPH, expand=False)
-    groups = values.groupby(photographs, dropna=False).agg(["sum", "size"]).to_numpy()
-    draws = groups[np.random.default_rng(0).integers(0, len(groups), (RESAMPLES, len(groups)))].sum(axis=1)
-    low, high = np.percentile(draws[:, 0] / draws[:, 1], [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
-    return 100 * values.mean(), 100 * low, 100 * high
+    if photographs.isna().any():
+        raise UserError(f"predictions.csv: {values.index[photographs.isna()][0]} names no photograph.")
+    low, high = bootstrap_interval(100 * values.to_numpy(), photographs.to_numpy())
+    return 100 * values.mean(), low, high
 
 
 def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:

@@ -107,3 +107,5 @@ def test_bootstrap_interval():
     assert interval == pytest.approx(values.mean() + np.array([-1.96, 1.96]) * error, abs=0.2 * error)
     assert bootstrap_interval(values) == interval, "the same numbers every time"
     assert np.isnan(bootstrap_interval(np.array([4.0]))).all()
+    pairs = bootstrap_interval(np.repeat(values, 2), np.repeat(np.arange(len(values)), 2))
+    assert pairs == pytest.approx(interval), "units of a group count as one"

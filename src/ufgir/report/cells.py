@@ -98,10 +98,15 @@ def summary(pairs: pd.DataFrame) -> dict[str, float]:
     }  # fmt: skip
 
 
-def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of (n,) units at `LEVEL` percent, the same every time."""
-    if len(values) < 2:
+def bootstrap_interval(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of (n,) units at `LEVEL` percent, the same every time.
+
+    Units of one of the `groups` (n,) are drawn together; None: each one by itself.
+    """
+    groups = np.arange(len(values)) if groups is None else groups
+    units = pd.Series(values).groupby(groups).agg(["sum", "size"]).to_numpy()  # (groups, 2)
+    if len(units) < 2:
         return float("nan"), float("nan")
-    draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    draws = units[np.random.default_rng(0).integers(0, len(units), (RESAMPLES, len(units)))].sum(axis=1)
+    low, high = np.percentile(draws[:, 0] / draws[:, 1], [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return float(low), float(high)
