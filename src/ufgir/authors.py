@@ -88,8 +88,7 @@ def main(arguments: list[str]) -> int:
     settings = AuthorsSettings(checkpoint, measures, given_settings(options))
     dtype = torch.float64 if any(value.dtype == torch.float64 for value in weights.values()) else torch.float32
     config = make_config({key: setting.value for key, setting in settings.values.items()}, dtype == torch.float64)
-    arguments = model_arguments(config, measures.num_classes)
-    model = create_model(**{**arguments, "pretrained": False, "checkpoint": None})
+    model = create_model(**model_arguments(config, measures.num_classes))
     try:
         converted = convert_authors_state_dict(weights, model)
     except UserError as error:

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from ufgir.errors import RunFailed, UfgirWarning, UserError, did_you_mean, exception_chain
 
+if typing.TYPE_CHECKING:
+    from ufgir.training.trained import Trained
+
 DONE, FAILED, USER_ERROR, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 COMMANDS = {
     "train": "train, test and measure a run, or many with --multirun",
@@ -79,6 +82,19 @@ def run_command(
         return FAILED
     finally:
         warnings.showwarning = show
+
+
+class TrainedOptions(BaseModel):
+    """Options of a command that works on a trained model."""
+
+    run: str | None = None
+    checkpoint: str | None = None
+
+    def load(self) -> "Trained":
+        """See `load_trained`."""
+        from ufgir.training.trained import load_trained
+
+        return load_trained(run=self.run, checkpoint=self.checkpoint)
 
 
 def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:

@@ -89,7 +89,7 @@ def build_model(config: RunConfig, classes: int):
     from ufgir.models import create_model
     from ufgir.training.run import model_arguments
 
-    return create_model(**{**model_arguments(config, classes), "pretrained": False, "checkpoint": None})
+    return create_model(**model_arguments(config, classes))
 
 
 def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:

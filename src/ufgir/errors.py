@@ -36,6 +36,15 @@ def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+OOM_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate", "alloc_failed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one of its causes, says that a device or the machine has too little memory."""
+    causes = list(exception_chain(error))
+    return any(isinstance(c, MemoryError) or any(sign in str(c).lower() for sign in OOM_SIGNS) for c in causes)
+
+
 def summarize(error: BaseException) -> str:
     """The type of an error and the first line of its message."""
     lines = str(error).strip().splitlines()

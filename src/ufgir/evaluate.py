@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 
-from ufgir.cli import DONE, parse_options, run_command
+from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
 from ufgir.utils import atomic_write, expand_path
 
@@ -48,9 +48,7 @@ def _split_rates(texts: list[str]) -> list[float | list[float]]:
         raise ValueError(f"expected numbers, such as 0.1,0.5 or 0.1,[0.7,0.5,0.3], not {','.join(texts)}") from None
 
 
-class BaseOptions(BaseModel):
-    run: str | None = None
-    checkpoint: str | None = None
+class BaseOptions(TrainedOptions):
     keep_rate: Annotated[list[Any] | None, BeforeValidator(_split_rates)] = None
     image_size: Annotated[int, Field(ge=1)] | None = None
     dataset: str | None = None
@@ -76,9 +74,8 @@ def main(arguments: list[str]) -> int:
     from ufgir.inference import evaluate
     from ufgir.training.checkpoint import weights_digest
     from ufgir.training.facts import print_table
-    from ufgir.training.trained import load_trained
 
-    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    trained = options.load()
     given = options.model_dump(exclude_none=True)
     changes = {key: value for key, value in given.items() if key == "protocol" or key.startswith("dataset.")}
     configs = evaluate.configs_of(
@@ -144,9 +141,8 @@ def default_file(trained: Any, configs: list, given: dict[str, Any]) -> Path:
     Weights outside of a run's folder have no test of their own from which other data would differ.
     """
     from ufgir.inference.evaluate import rate_text
-    from ufgir.training.trained import is_cached
 
-    folder = Path() if is_cached(trained.weights) else trained.weights.parent
+    folder = trained.place
     before, now, parts = trained.config, configs[0], ["evaluation"]
     if (folder / "results.json").is_file():
         old, new = (Path(config.dataset.arguments().get("root") or "").absolute() for config in (before, now))

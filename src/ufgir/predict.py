@@ -22,16 +22,14 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ufgir.cli import DONE, SKIPPED, parse_options, run_command
+from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
 from ufgir.utils import atomic_write, expand_path
 
 
-class Options(BaseModel):
-    run: str | None = None
-    checkpoint: str | None = None
+class Options(TrainedOptions):
     images: Annotated[list[str], Field(min_length=1)]
     out: str = "predictions.csv"
     show: bool = False
@@ -52,10 +50,10 @@ def main(arguments: list[str]) -> int:
     from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet
     from ufgir.inference.predict import classify
     from ufgir.training.predictions import columns, fields, printable
-    from ufgir.training.trained import for_this_machine, load_trained
+    from ufgir.training.trained import for_this_machine
 
     found, unreadable = find_images(options.images)
-    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    trained = options.load()
     config, model, names = for_this_machine(trained.config), trained.build().eval(), trained.class_names
     first, done = [], 0
     with atomic_write(out) as stream:

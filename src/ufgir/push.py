@@ -22,18 +22,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel, field_validator
+from pydantic import field_validator
 
-from ufgir.cli import DONE, parse_options, run_command
+from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
 from ufgir.export.output import OutputFolder
 from ufgir.utils import expand_path
 
 FILES = ("README.md", "config.json", "model.pt")
 
 
-class Options(BaseModel):
-    run: str | None = None
-    checkpoint: str | None = None
+class Options(TrainedOptions):
     repo: str
     private: bool = False
     license: str = "unknown"
@@ -57,12 +55,11 @@ def main(arguments: list[str]) -> int:
         output.check()
 
     from ufgir.export.hub import check_login, upload, write_repository
-    from ufgir.training.trained import is_cached, load_trained
 
     is_dry = options.dry_run or output is not None
     if not is_dry:
         check_login()
-    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    trained = options.load()
     if not is_dry:
         with tempfile.TemporaryDirectory() as folder:
             write_repository(trained, options.repo, options.license, Path(folder))
@@ -71,8 +68,7 @@ def main(arguments: list[str]) -> int:
         print(f"repository: {address}", flush=True)
         return DONE
     if output is None:
-        beside = Path() if is_cached(trained.weights) else trained.weights.parent
-        output = OutputFolder(beside / "push", FILES, overwrite=True)
+        output = OutputFolder(trained.place / "push", FILES, overwrite=True)
         output.check()
     with output.staged() as folder:
         write_repository(trained, options.repo, options.license, folder)

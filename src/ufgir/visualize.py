@@ -18,17 +18,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ufgir.cli import DONE, SKIPPED, parse_options, run_command
+from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
 from ufgir.predict import tell_skipped
 from ufgir.utils import expand_path
 
 
-class Options(BaseModel):
-    run: str | None = None
-    checkpoint: str | None = None
+class Options(TrainedOptions):
     images: Annotated[list[str], Field(min_length=1)]
     out: str | None = None
     limit: Annotated[int, Field(ge=1)] = 16
@@ -44,16 +42,14 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.data.images import find_images, track
     from ufgir.data.transforms import decode_for_test
-    from ufgir.inference.predict import resize_of
     from ufgir.inference.token_maps import draw_images, picture_names, spread
     from ufgir.training.run import model_arguments
-    from ufgir.training.trained import is_cached, load_trained
 
     found, unreadable = find_images(options.images)
-    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    trained = options.load()
     chosen, config = spread(found, options.limit), trained.config
-    out = out or (Path() if is_cached(trained.weights) else trained.weights.parent) / "tokens"
-    images = decode_for_test(chosen, resize_of(config), config.image_size, ahead=2)
+    out = out or trained.place / "tokens"
+    images = decode_for_test(chosen, config.resize, config.image_size, ahead=2)
     drawn, broken = draw_images(
         trained.build().float(), track(images, len(chosen), "drawing"), out, picture_names(chosen),
         arguments=model_arguments(config, len(trained.class_names)), class_names=trained.class_names,

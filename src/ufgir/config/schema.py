@@ -220,7 +220,7 @@ class RunConfig(Node):
         if self.keep_rate is None:
             self.keep_rate = self.reducer.keep_rate
         if self.dataset.is_ours and self.dataset.model_extra.get("resize") is None:
-            self.dataset.model_extra["resize"] = int(self.image_size / 0.875)
+            self.dataset.model_extra["resize"] = self.resize
         if self.protocol == "cv" and self.folds is None:
             self.folds = 5
         if self.optim.get("fused", False) is None:  # Lightning cannot clip the gradients of a fused optimizer
@@ -232,9 +232,9 @@ class RunConfig(Node):
             self.schedule.update(warmup_epochs=warmup, cooldown_epochs=cooldown)
 
     @property
-    def keep_rates(self) -> list[float]:
-        """One rate for each reduction layer."""
-        return self.keep_rate if isinstance(self.keep_rate, list) else [self.keep_rate] * len(self.reduction_layers)
+    def resize(self) -> int:
+        """Side to which images are resized before the crop, pixels."""
+        return self.dataset.arguments().get("resize") or int(self.image_size / 0.875)
 
     @property
     def objective(self) -> str:
@@ -263,12 +263,8 @@ def _message(details: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{key}: missing. Give {key}=VALUE."
     message = details["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    guess = did_you_mean(value, _literals(message)) if kind == "literal_error" else ""
+    guess = did_you_mean(value, message.split("'")[1::2]) if kind == "literal_error" else ""
     return f"{key}={show(value)}: {message}.{guess}"
-
-
-def _literals(message: str) -> list[str]:
-    return message.split("'")[1::2]
 
 
 def show(value: Any) -> str:
@@ -296,9 +292,9 @@ def resolved_precision(config: RunConfig) -> str:
     return "16-mixed" if uses_cuda(config) else "32-true"
 
 
-def absolute_paths(config: RunConfig, base: Path | None = None) -> RunConfig:
+def absolute_paths(config: RunConfig) -> RunConfig:
     """A copy that can be used from any working directory."""
-    base = base or Path.cwd()
+    base = Path.cwd()
     changes: dict[str, Any] = {}
     if config.dataset.arguments().get("root"):
         changes["dataset.root"] = str(base / expand_path("dataset.root", config.dataset.arguments()["root"]))

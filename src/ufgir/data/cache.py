@@ -27,17 +27,17 @@ def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) 
     `ram` is a tensor (N, 3, side, side): filled before the loader's processes start, it is shared, not copied.
 
     Raises:
-        UserError: its memory is not free or its file cannot be written, or an image cannot be read.
+        UserError: there is not enough memory, its file cannot be written, or an image cannot be read.
     """
     if cache == "none":
         return NoStore(paths, side)
     if cache == "disk":
         return DiskStore(paths, side, progress)
-    need, free = len(paths) * 3 * side**2, free_memory()
-    if free is not None and need > free:
-        raise UserError(f"dataset.cache=ram needs {need / 2**30:.2f} GiB of memory, and {free / 2**30:.2f} GiB are "
-                        "free. Use dataset.cache=disk or none.")
-    pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
+    try:
+        pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
+    except RuntimeError as error:
+        raise UserError(f"dataset.cache=ram needs {len(paths) * 3 * side**2 / 2**30:.2f} GiB of memory, more than "
+                        "there is. Use dataset.cache=disk or none.") from error
     for row, image in enumerate(_decoded(paths, side, progress)):
         pixels[row] = image
     return pixels
@@ -124,44 +124,3 @@ def used(entry: Path) -> bool:
     except OSError:
         pass  # a cache folder that is missing, read-only or cleaned by another process
     return exists
-
-
-def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of memory that this process may still take, by the system and by the limits of its cgroups (v1 and v2).
-
-    Args:
-        root: where `proc` and `sys` are.
-
-    Returns:
-        None where the system does not tell, such as on macOS.
-    """
-    proc, cgroups = root / "proc", root / "sys/fs/cgroup"
-    free = []
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        groups = [line.split(":", 2) for line in (proc / "self/cgroup").read_text().splitlines()]
-    except OSError:
-        groups = []
-    for _, controllers, group in groups:
-        if controllers == "":  # version 2
-            top, limit, usage, reclaimable = cgroups, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            top, limit, usage = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            reclaimable = "total_inactive_file"
-        else:
-            continue
-        own = top / group.strip("/")
-        for folder in [own, *own.parents]:  # a limit holds for all groups below it
-            if not folder.is_relative_to(top):
-                break
-            try:
-                most, taken = (folder / limit).read_text().strip(), int((folder / usage).read_text())
-            except (OSError, ValueError):
-                continue  # a container does not show the groups above its own, nor the top one a limit
-            if most != "max":
-                # Files that were read count as taken, but give way.
-                stat = folder / "memory.stat"
-                counts = dict(line.split() for line in stat.read_text().splitlines()) if stat.exists() else {}
-                free.append(max(0, int(most) - taken + int(counts.get(reclaimable, 0))))
-    return min(free, default=None)

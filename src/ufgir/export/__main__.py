@@ -23,9 +23,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 
-from ufgir.cli import DONE, parse_options, run_command
+from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
 from ufgir.export.output import OutputFolder
 from ufgir.utils import expand_path
@@ -38,9 +38,7 @@ FILES = {
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # of the extra `export`
 
 
-class BaseOptions(BaseModel):
-    run: str | None = None
-    checkpoint: str | None = None
+class BaseOptions(TrainedOptions):
     format: Literal["onnx", "torchexport", "timm"]
     out: str | None = None
     tolerance: Annotated[float, Field(ge=0)] | None = None
@@ -62,12 +60,10 @@ def main(arguments: list[str]) -> int:
     from ufgir.export.check import Job, example_images
     from ufgir.export.graph import write_onnx, write_torchexport
     from ufgir.export.timm import write_timm
-    from ufgir.training.trained import is_cached, load_trained
 
-    trained = load_trained(run=options.run, checkpoint=options.checkpoint)
+    trained = options.load()
     if output is None:
-        beside = Path() if is_cached(trained.weights) else trained.weights.parent
-        output = OutputFolder(beside / "export" / options.format, FILES[options.format], overwrite=True)
+        output = OutputFolder(trained.place / "export" / options.format, FILES[options.format], overwrite=True)
         output.check()
     data = {key: value for key, value in options.model_dump(exclude_none=True).items() if key.startswith("dataset")}
     tolerance = options.tolerance

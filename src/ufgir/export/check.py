@@ -10,7 +10,6 @@ from torch import Tensor
 from ufgir.data.transforms import IMAGENET_MEAN, IMAGENET_STD, decode_for_test, normalize
 from ufgir.errors import RunFailed, UserError
 from ufgir.inference.evaluate import configs_of, test_data
-from ufgir.inference.predict import resize_of
 from ufgir.inference.token_maps import spread
 from ufgir.models import ReducedViT
 from ufgir.training.checkpoint import weights_digest
@@ -120,14 +119,14 @@ def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor
         images = torch.randn(MOST, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images, f"{MOST} images of noise, as no test images were found ({error.messages[0].rstrip('.')})"
     table, kind = (splits.val, "validation") if splits.test is None else (splits.test, "test")
-    decoded = decode_for_test(spread(splits.paths(table), MOST), resize_of(config), size)
+    decoded = decode_for_test(spread(splits.paths(table), MOST), config.resize, size)
     images = normalize(torch.stack([pixels for _, pixels in decoded]))
     return images, f"{len(images)} of the {len(table)} {kind} images of {config.dataset.name}"
 
 
 def preprocessing(trained: Trained) -> dict[str, Any]:
     """How an image becomes the model's input, and what its output means, as JSON values."""
-    side, size, classes = resize_of(trained.config), trained.config.image_size, len(trained.class_names)
+    side, size, classes = trained.config.resize, trained.config.image_size, len(trained.class_names)
     return {
         "input": {"name": "images", "shape": ["batch", 3, size, size], "type": "float32"},
         "output": {"name": "logits", "shape": ["batch", classes], "type": "float32"},

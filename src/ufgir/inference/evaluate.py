@@ -17,7 +17,7 @@ from ufgir.config.compose import compose
 from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.inference.contact_sheet import confusion_sheet
-from ufgir.inference.predict import classify, oom_as_failure, resize_of
+from ufgir.inference.predict import classify, oom_as_failure
 from ufgir.models import ReducedViT, count_macs
 from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
@@ -90,7 +90,7 @@ def configs_of(
     budget = {} if image_size is None else {"image_size": image_size}
     base = trained.config.updated({**INFERENCE_ONLY, **budget}, check=False)
     if dataset is not None:
-        changes = {"dataset": {**compose([f"dataset={dataset}"])["dataset"], "resize": resize_of(base)}, **changes}
+        changes = {"dataset": {**compose([f"dataset={dataset}"])["dataset"], "resize": base.resize}, **changes}
     configs, errors = [], []
     for rate in keep_rates or [base.keep_rate]:
         try:

@@ -12,10 +12,10 @@ from torch import Tensor
 from ufgir.config import RunConfig
 from ufgir.config.schema import resolved_precision
 from ufgir.data.transforms import decode_for_test, normalize
-from ufgir.errors import RunFailed, exception_chain
+from ufgir.errors import RunFailed, is_out_of_memory
 from ufgir.models import ReducedViT
 from ufgir.training.predictions import Prediction, top_classes
-from ufgir.training.run import OOM_SIGNS, quiet_lightning
+from ufgir.training.run import quiet_lightning
 
 
 def classify(
@@ -38,7 +38,7 @@ def classify(
     with quiet_lightning():
         fabric = Fabric(accelerator=config.trainer.accelerator, devices=1, precision=resolved_precision(config))
         module = fabric.setup_module(model)
-    images = decode_for_test(paths, resize_of(config), config.image_size, ahead=2 * batch_size)
+    images = decode_for_test(paths, config.resize, config.image_size, ahead=2 * batch_size)
     while batch := list(islice(images, batch_size)):
         readable = [pixels for _, pixels in batch if isinstance(pixels, Tensor)]
         predictions: Iterator[Prediction] = iter(())
@@ -48,11 +48,6 @@ def classify(
                 predictions = iter(top_classes(module(normalize(pixels)).float()))
         for path, pixels in batch:
             yield path, pixels if isinstance(pixels, str) else next(predictions)
-
-
-def resize_of(config: RunConfig) -> int:
-    """Side to which the test pass resizes images before the crop, pixels."""
-    return config.dataset.arguments().get("resize") or int(config.image_size / 0.875)
 
 
 @contextmanager
@@ -65,7 +60,6 @@ def oom_as_failure() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        texts = [str(cause).lower() for cause in exception_chain(error)]
-        if isinstance(error, MemoryError) or any(sign in text for text in texts for sign in OOM_SIGNS):
+        if is_out_of_memory(error):
             raise RunFailed("out of memory. Lower batch_size, image_size or keep_rate.") from error
         raise

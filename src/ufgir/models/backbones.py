@@ -33,7 +33,6 @@ class BackboneInfo(NamedTuple):
     depth: int
     patch: tuple[int, int]  # pixels that one patch token stands for, height and width; a hybrid's stem included
     embed_dim: int
-    num_heads: int
     prefix: int  # class token and registers
     parameters: int  # of all but the classifier
 
@@ -79,9 +78,7 @@ def _describe(name: str, kwargs: str) -> BackboneInfo:
     vit = build_on_meta(name, **json.loads(kwargs))
     patch = vit.patch_embed.feat_ratio(as_scalar=False)
     parameters = sum(parameter.numel() for key, parameter in vit.named_parameters() if not key.startswith("head."))
-    return BackboneInfo(
-        len(vit.blocks), tuple(patch), vit.embed_dim, vit.blocks[0].attn.num_heads, vit.num_prefix_tokens, parameters
-    )
+    return BackboneInfo(len(vit.blocks), tuple(patch), vit.embed_dim, vit.num_prefix_tokens, parameters)
 
 
 def official_file(name: str, kwargs: Mapping) -> str | None:

@@ -12,13 +12,19 @@ KEY=VALUE narrows the grid (dataset=cotton80) or is added to every run (trainer.
 """
 
 import argparse
+import csv
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ufgir.cli import DONE, run_command
 from ufgir.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from ufgir.sweep.status import PlannedRun
 
 VERBS = ("plan", "status", "sync")
 
@@ -28,7 +34,6 @@ def main(arguments: list[str]) -> int:
     from ufgir.config.compose import Composer
     from ufgir.sweep.grid import grid_names, jobs_of
     from ufgir.sweep.status import plan_runs, print_plan, print_status, summary
-    from ufgir.sweep.sync import sync_runs
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
@@ -49,7 +54,8 @@ def main(arguments: list[str]) -> int:
         print(f"{sync_runs(runs)} finished runs were sent")
         return DONE
     facts = summary(names[0], jobs, runs)
-    facts["start"] = shlex.join(["python", "-m", "ufgir.train", "--multirun", *_without(arguments, verb)])
+    words = [argument for argument in arguments if argument not in (verb, "--json")]
+    facts["start"] = shlex.join(["python", "-m", "ufgir.train", "--multirun", *words])
     if flags.json:
         print(json.dumps(facts))
     elif verb == "plan":
@@ -59,8 +65,35 @@ def main(arguments: list[str]) -> int:
     return DONE
 
 
-def _without(arguments: list[str], verb: str) -> list[str]:
-    return [argument for argument in arguments if argument not in (verb, "--json")]
+def sync_runs(runs: "Sequence[PlannedRun]") -> int:
+    """Log the metrics and results of every finished run to the loggers of its configuration, such as `logger=wandb`.
+
+    Returns:
+        The number of runs.
+
+    Raises:
+        UserError: no logger is named.
+    """
+    from ufgir.training.loggers import add_summary, finish_wandb
+    from ufgir.training.run import build_loggers
+
+    finished = [run for run in runs if run.state == "finished"]
+    if any(not run.config.logger for run in finished):
+        raise UserError("sync: name the logger that the runs are sent to, such as logger=wandb.")
+    for run in finished:
+        results = run.folder.read_results()
+        measured = {name: results[name] for name in ("gmacs", "params_m", "tokens")}
+        loggers = build_loggers(run.folder, run.config, measured, with_metrics_csv=False)
+        with run.folder.metrics.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for logger in loggers:
+            for row in rows:
+                metrics = {name: float(value) for name, value in row.items() if value and name != "step"}
+                logger.log_metrics(metrics, step=int(row["step"]))
+            add_summary(logger, {name: value for name, value in results.items() if name not in ("config", "versions")})
+            logger.finalize("success")
+        finish_wandb(failed=False)
+    return len(finished)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from ufgir.training.run import build_data, check_sizes, model_arguments, run_fol
 from ufgir.training.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # a run that failed as often is not started again
+SHOWN = 20  # failed runs
 RECENT = 6 * 3600  # seconds over which the rate is measured
 # Costs: a training step is a forward pass and about twice as much backward. The authors' unreduced ViT-B/16 at 448 px
 # on an RTX 3090 takes 174 images/s of 78.5 GMACs in mixed precision.
@@ -178,9 +179,7 @@ def estimate(runs: Sequence[PlannedRun]) -> dict[str, Any]:
     done_macs = done_seconds = done = 0
     for run in (run for run in runs if run.config is not None):
         classes, trained, tested = _images(run)
-        arguments = model_arguments(run.config, classes)
-        del arguments["pretrained"], arguments["checkpoint"]
-        cost = estimate_cost(**arguments)
+        cost = estimate_cost(**model_arguments(run.config, classes))
         batch = run.config.batch_size
         steps = trained // batch * batch * run.config.trainer.max_epochs
         macs[run.overrides] = cost.macs * (TRAINING_PASSES * steps + tested)
@@ -240,7 +239,7 @@ def print_plan(facts: dict[str, Any]) -> None:
     print(f"start: {facts['start']}")
 
 
-def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun], shown: int = 20) -> None:
+def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun]) -> None:
     """A bar, the rate and the time left, and the failures with their reasons."""
     console = Console(highlight=False)
     console.print(f"\n[bold]sweep={facts['sweep']}[/bold]  {facts['done']:,} of {facts['runs']:,} runs")
@@ -256,12 +255,12 @@ def print_status(facts: dict[str, Any], runs: Sequence[PlannedRun], shown: int =
     for text in facts["not_available"]:
         print(f"not available here: {text}")
     failed = [run for run in runs if run.state == "failed"]
-    for run in failed[:shown]:
+    for run in failed[:SHOWN]:
         print(f"failed ({run.attempts} of {MAX_ATTEMPTS} attempts): {' '.join(run.overrides)}\n    {run.reason}")
         if run.log is not None:
             print(f"    log: {run.log}")
-    if len(failed) > shown:
-        print(f"and {len(failed) - shown} more")
+    if len(failed) > SHOWN:
+        print(f"and {len(failed) - SHOWN} more")
 
 
 def _amount(value: float) -> str:

@@ -24,7 +24,7 @@ from ufgir.config import RunConfig, RunIdentity, axes, cell, parts
 from ufgir.config.checks import check_machine
 from ufgir.config.schema import VALIDATED, absolute_paths, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
-from ufgir.errors import RunFailed, UserError, exception_chain, summarize
+from ufgir.errors import RunFailed, UserError, exception_chain, is_out_of_memory, summarize
 from ufgir.training.callbacks import EpochLine, IgnoreSigterm, NonFiniteGuard, StepStats, Throughput
 from ufgir.training.checkpoint import FORMAT, AtomicCheckpointIO, save_weights, steps_taken, weights_digest
 from ufgir.training.facts import (
@@ -42,7 +42,6 @@ from ufgir.training.predictions import Predictions, write_predictions
 from ufgir.training.run_folder import RunFolder
 
 OWN_TRAINER_KEYS = ("compile", "gradient_checkpointing", "progress", "limit_test_batches", "precision")
-OOM_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate", "alloc_failed")
 OOM_HINT = (
     "out of memory. Lower batch_size (trainer.accumulate_grad_batches=2 keeps the images of a step), image_size or "
     "keep_rate, or use trainer.gradient_checkpointing=true."
@@ -157,28 +156,28 @@ def check_sizes(config: RunConfig, data: L.LightningDataModule) -> None:
         raise UserError(f"batch_size={config.batch_size}: expected at most {images}, the number of training images.")
 
 
-def model_arguments(config: RunConfig, num_classes: int) -> dict[str, Any]:
-    """The arguments of `create_model` for a configuration."""
+def model_arguments(config: RunConfig, num_classes: int, *, start: bool = False) -> dict[str, Any]:
+    """The arguments of `create_model` for a configuration; with `start` also the weights that training starts from."""
     backbone, plugins = config.backbone, config.plugins
+    weights = {"pretrained": backbone.pretrained, "checkpoint": backbone.checkpoint} if start else {}
     return {
         "backbone": backbone.name,
         "num_classes": num_classes,
         "img_size": config.image_size,
-        "pretrained": backbone.pretrained,
-        "checkpoint": backbone.checkpoint,
         "backbone_kwargs": dict(backbone.kwargs),
         "reducer": {"name": config.reducer.name, **config.reducer.arguments()},
         "keep_rate": config.keep_rate,
         "reduction_layers": list(config.reduction_layers),
         "cache": False if plugins.cache is None else plugins.cache.model_dump(),
         "head": dict(plugins.head),
+        **weights,
     }
 
 
 def build_module(config: RunConfig, data: L.LightningDataModule) -> LitClassifier:
     """The module of a configuration, its model started from the seed or from pretrained weights."""
     module = LitClassifier(
-        model_arguments(config, data.num_classes),
+        model_arguments(config, data.num_classes, start=True),
         optim=config.optim,
         schedule=config.schedule,
         label_smoothing=config.augment.label_smoothing,
@@ -413,7 +412,7 @@ def leave_reason(folder: RunFolder, config: RunConfig, overrides: Sequence[str])
         known = True
         if isinstance(error, RunFailed):
             reason = str(error)
-        elif any(isinstance(c, MemoryError) or any(s in str(c).lower() for s in OOM_SIGNS) for c in causes):
+        elif is_out_of_memory(error):
             reason = OOM_HINT
         elif refused is not None:
             where = refused.filename or folder.path

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ufgir.config.checks import check_machine
 from ufgir.data.transforms import EvalTransform
 from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.models import ReducedViT, create_model
+from ufgir.models.weights import shape_differences
 from ufgir.training.checkpoint import load_weights
 from ufgir.training.run import model_arguments
 from ufgir.training.run_folder import RunFolder
@@ -43,6 +45,21 @@ class Trained:
     state_dict: dict[str, Tensor]
     folder: RunFolder | None = None
 
+    @cached_property
+    def model(self) -> ReducedViT:
+        """Images (B, 3, S, S) -> logits (B, classes), in evaluation mode, on the CPU."""
+        return self.build().eval()
+
+    @property
+    def transform(self) -> Callable[[Image.Image], Tensor]:
+        """A PIL image of any mode and size -> float32 (3, S, S), exactly as in the test pass."""
+        return EvalTransform(self.config.resize, self.config.image_size)
+
+    @property
+    def place(self) -> Path:
+        """The folder for what is made of it: beside the weights, but not in the cache of the Hub."""
+        return Path() if Path(constants.HF_HUB_CACHE) in self.weights.parents else self.weights.parent
+
     def build(self, config: RunConfig | None = None) -> ReducedViT:
         """The model with its weights.
 
@@ -53,13 +70,14 @@ class Trained:
             UserError: the weights do not fit, or have parameters that depend on the budget.
         """
         config = config or self.config
-        arguments = model_arguments(config, len(self.class_names))
-        model = create_model(**{**arguments, "pretrained": False, "checkpoint": None})
+        model = create_model(**model_arguments(config, len(self.class_names)))
         weights = self._adapted(model, config)
-        needed = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        given = {name: tuple(value.shape) for name, value in weights.items()}
-        if wrong := [name for name in {**needed, **given} if needed.get(name) != given.get(name)]:
-            raise UserError(self._mismatch(wrong, needed, given, config))
+        if problems := shape_differences(weights, model.state_dict()):
+            raise UserError(
+                f"{self.weights}: its weights do not fit keep_rate={config.keep_rate} image_size={config.image_size} "
+                f"reducer={config.reducer.name}: {'; '.join(problems)}. Where the weights of a reducer depend on the "
+                "number of tokens (sit, patchmerger), train a run with these settings."
+            )
         model.load_state_dict(weights, strict=True, assign=True)
         return model
 
@@ -76,20 +94,6 @@ class Trained:
             )
         idle = tuple(f"reducers.{layer}." for layer in model.reduction_layers if str(layer) not in model.reducers)
         return {name: value for name, value in weights.items() if not idle or not name.startswith(idle)}
-
-    def _mismatch(self, wrong: list[str], needed: dict, given: dict, config: RunConfig) -> str:
-        name = wrong[0]
-        if all(entry.startswith("reducers.") for entry in wrong) and config != self.config:
-            return (
-                f"keep_rate={config.keep_rate} image_size={config.image_size}: the parameters of reducer="
-                f"{config.reducer.name} depend on the budget ({name} has {given.get(name, 'none')}, needed are "
-                f"{needed.get(name, 'none')}). "
-                "Train a run with it, or use one whose reducer has no such parameters (topk, evit, tome, ats)."
-            )
-        return (
-            f"{self.weights}: its weights are not those of its configuration; {len(wrong)} entries differ, first "
-            f"{name}: {given.get(name, 'missing')} in the file, {needed.get(name, 'nothing')} expected."
-        )
 
 
 def load_trained(*, run: str | None = None, checkpoint: str | None = None) -> Trained:
@@ -170,11 +174,6 @@ def download(name: str) -> Path:
         raise UserError(f"checkpoint={name}: could not be downloaded ({summarize(error)}).") from error
 
 
-def is_cached(file: Path) -> bool:
-    """Whether a file lies in the Hub's cache, which is no place for results."""
-    return Path(constants.HF_HUB_CACHE) in file.parents
-
-
 def for_this_machine(config: RunConfig) -> RunConfig:
     """A configuration for one device of this machine, in full precision where its own is not available."""
     config = config.updated(
@@ -194,25 +193,8 @@ def for_this_machine(config: RunConfig) -> RunConfig:
     return config
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A trained model with all that is needed to use it.
-
-    Attributes:
-        model: images (B, 3, S, S) -> logits (B, classes), in evaluation mode, on the CPU.
-        class_names: in the order of the logits.
-        transform: a PIL image of any mode and size -> float32 (3, S, S), exactly as in the test pass.
-        config: the configuration of its run.
-    """
-
-    model: ReducedViT
-    class_names: list[str]
-    transform: Callable[[Image.Image], Tensor]
-    config: RunConfig
-
-
-def load(source: str | Path) -> Classifier:
-    """Load a trained model.
+def load(source: str | Path) -> Trained:
+    """Load a trained model with all that is needed to use it: `model`, `transform`, `class_names` and `config`.
 
     Args:
         source: the folder of a finished run, a `model.pt`, or `hf-hub:USER/NAME[@REVISION]`.
@@ -224,6 +206,5 @@ def load(source: str | Path) -> Classifier:
     is_folder = not text.startswith(HUB_PREFIX) and expand_path("source", text).is_dir()
     arguments: dict[str, Any] = {"run": text} if is_folder else {"checkpoint": text}
     trained = load_trained(**arguments)
-    resize = trained.config.dataset.arguments().get("resize") or int(trained.config.image_size / 0.875)
-    transform = EvalTransform(resize, trained.config.image_size)
-    return Classifier(trained.build().eval(), trained.class_names, transform, trained.config)
+    trained.model  # noqa: B018  # weights that do not fit are refused here
+    return trained
