@@ -1,9 +1,9 @@
 """A large grid of runs that do nothing, on SLURM or on Ray, while runs die and the launcher is killed twice.
 
-    PYTHONPATH=tests python tests/cluster/scale.py slurm|ray|basic|joblib RUNS
+    PYTHONPATH=tests python tests/cluster/scale.py ENGINE RUNS [OVERRIDE ...]
 
-It checks that each run was done once, and prints the seconds for each run and the memory of the launcher. `basic` and
-`joblib` do tiny trainings instead, undisturbed, because they have no processes of their own that could do nothing.
+It checks that each run was done once, and prints the seconds for each run and the memory of the launcher. Engines other
+than `slurm` and `ray` do tiny trainings instead, undisturbed: they have no cluster whose processes could do nothing.
 """
 
 import json
@@ -28,6 +28,7 @@ ENGINES = {
     "ray": ["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0", "hydra.launcher.ray.remote.num_cpus=1"],
     "basic": [],
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "submitit_local": ["hydra/launcher=submitit_local"],
 }
 
 
@@ -41,7 +42,7 @@ def memory_mb(process: int) -> list[float]:
     return [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")]
 
 
-def main(engine: str, runs: int) -> None:
+def main(engine: str, runs: int, overrides: list[str]) -> None:
     words = [word for word in TINY if not word.startswith("trainer.max_epochs")]
     words += ["trainer.max_epochs=1", "seed=" + ",".join(map(str, range(1, runs + 1)))]
     folder = Path(tempfile.mkdtemp(prefix="ufgir-scale-"))
@@ -65,7 +66,7 @@ def main(engine: str, runs: int) -> None:
     try:
         while finished() < runs:
             with Path("launcher.log").open("a") as log:
-                line = command("train", "--multirun", *words, *ENGINES[engine])
+                line = command("train", "--multirun", *words, *ENGINES[engine], *overrides)
                 launcher = subprocess.Popen(line, env=environment(), stdout=log, stderr=log)
                 while launcher.poll() is None:
                     time.sleep(2)
@@ -90,4 +91,4 @@ def main(engine: str, runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

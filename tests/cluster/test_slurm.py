@@ -16,6 +16,8 @@ ON_SLURM = (
     "hydra/launcher=submitit_slurm_cpu", "hydra.launcher.cpus_per_task=1", "hydra.launcher.partition=debug",
 )  # fmt: skip
 
+URGENT = ("srun", "--partition=urgent", "--ntasks=1", "--cpus-per-task=2", "sleep", "5")  # preempts what runs
+
 
 def test_a_launcher_is_killed_and_another_one_takes_over_its_jobs(grid, slurm, expected):
     """Also more runs than an array of this SLURM may have."""
@@ -70,13 +72,31 @@ def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm, exp
     words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=250")
     launcher = start(*ON_SLURM, *words, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=50")
     wait_until(lambda: list(Path("outputs").glob("*/last.ckpt")))
-    other = subprocess.Popen(["srun", "--partition=urgent", "--ntasks=1", "--cpus-per-task=2", "sleep", "5"])
-    assert other.wait(timeout=120) == 0, "it got the cores of the run"
+    assert subprocess.run(URGENT, timeout=120).returncode == 0, "it got the cores of the run"
     output, _ = launcher.communicate(timeout=600)
     assert launcher.returncode == 0, output
     (log,) = Path("outputs/.slurm/logs").glob("*/*_log.out")
     assert log.read_text().count("epoch 1/") == 1, "each attempt went on where the last one ended"
     assert "timed-out" in log.read_text()
+    assert results() == expected(*words)
+
+
+def test_a_job_that_preemption_cancels_is_submitted_again(grid, slurm, expected):
+    words = ("seed=1", "keep_rate=0.5")
+    launcher = start(*ON_SLURM, "hydra.launcher.partition=spare", *words)
+    wait_until(lambda: list(Path("outputs").glob("*/last.ckpt")))
+    assert subprocess.run(URGENT, timeout=120).returncode == 0
+    output, _ = launcher.communicate(timeout=600)
+    assert launcher.returncode == 0, output
+    assert len(list(Path("outputs/.slurm/logs").glob("*/*_log.out"))) == 2, "two jobs"
+    ended = results()
+    assert ended == {name: expected()[name] for name in ended} and len(ended) == 1
+
+
+def test_a_run_of_two_processes(grid, slurm, expected):
+    words = ("seed=1", "keep_rate=0.5", "trainer.devices=2", "trainer.strategy=ddp", "trainer.max_epochs=5")
+    done = sweep(*ON_SLURM, "hydra.launcher.tasks_per_node=2", *words)
+    assert done.returncode == 0, done.stderr
     assert results() == expected(*words)
 
 
