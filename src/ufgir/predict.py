@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
 
     found, unreadable = find_images(options.images)
     trained = options.load()
-    config, model, names = for_this_machine(trained.config), trained.build().eval(), trained.class_names
+    config, model, names = for_this_machine(trained.config), trained.model, trained.class_names
     first, done = [], 0
     with atomic_write(out) as stream:
         writer = csv.writer(stream, lineterminator="\n")

@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
         tolerance = 0.0 if options.format == "timm" else 1e-3
     with output.staged() as folder:
         print(f"writing {options.format} and checking it; this takes seconds to minutes", file=sys.stderr, flush=True)
-        job = Job(trained, trained.build().eval().float(), *example_images(trained, data), tolerance)
+        job = Job(trained, trained.model.float(), *example_images(trained, data), tolerance)
         write = {"onnx": write_onnx, "torchexport": write_torchexport, "timm": write_timm}[options.format]
         lines = write(job, folder / output.names[0])
     print(*lines, sep="\n")

@@ -9,6 +9,7 @@ from lightning.pytorch import loggers
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from ufgir.errors import RunFailed, summarize
 from ufgir.utils import atomic_write
 
 
@@ -85,6 +86,24 @@ class WandbLogger(loggers.WandbLogger):
 
             mode = "online" if wandb.api.api_key else "offline"
         super().__init__(*args, **({} if mode is None else {"mode": mode}), **kwargs)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run.
+
+        Raises:
+            RunFailed: W&B cannot be reached, or refuses the key, project or entity.
+        """
+        import wandb
+
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            raise RunFailed(
+                f"logger=wandb: W&B cannot be used ({summarize(error)}). Check the network and `wandb login`, or use "
+                "logger.wandb.mode=offline and `wandb sync` later."
+            ) from error
 
 
 def add_summary(logger: Logger, results: dict[str, Any]) -> None:

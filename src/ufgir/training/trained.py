@@ -206,5 +206,5 @@ def load(source: str | Path) -> Trained:
     is_folder = not text.startswith(HUB_PREFIX) and expand_path("source", text).is_dir()
     arguments: dict[str, Any] = {"run": text} if is_folder else {"checkpoint": text}
     trained = load_trained(**arguments)
-    trained.model  # noqa: B018  # weights that do not fit are refused here
+    _ = trained.model  # built here, so that weights that do not fit are refused
     return trained
