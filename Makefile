@@ -36,7 +36,7 @@ test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, killed proces
 	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) -m "slow and not gpu" --timeout=1800 $(ARGS)
 
 test-cluster: $(INSTALLED)  ## run grids on a SLURM and a Ray cluster of this machine (apt-get install slurm-wlm munge)
-	$(VENV_PYTHON) -m pytest -m cluster -rs --timeout=900 $(ARGS)
+	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) -m cluster -rs --timeout=900 $(ARGS)
 
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(PARALLEL) $(ARGS)

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -150,7 +151,9 @@ def expected(tmp_path_factory):
 
     def of(*words: str) -> dict[str, dict]:
         if words not in known:
-            done = sweep(*words, f"output_root=expected{len(known)}", cwd=folder)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("UFGIR_TEST_PAUSE", "0")
+                done = sweep(*words, f"output_root=expected{len(known)}", cwd=folder)
             assert done.returncode == 0, done.stderr
             known[words] = results(folder / f"expected{len(known)}")
         return known[words]
@@ -159,9 +162,11 @@ def expected(tmp_path_factory):
 
 
 @pytest.fixture
-def grid(here):
+def grid(here, monkeypatch):
     """The working directory, with tiny data and a grid of four runs."""
     write_grid(here)
+    monkeypatch.setenv("PYTHONPATH", "mine", prepend=os.pathsep)
+    monkeypatch.setenv("UFGIR_TEST_PAUSE", "1")
     return here
 
 
@@ -187,7 +192,7 @@ class RayCluster:
                     raise
 
     def _ray(self, *words: str) -> str:
-        command = [str(Path(shutil.which("python")).parent / "ray"), *words]
+        command = [str(Path(sys.executable).parent / "ray"), *words]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=True, timeout=120
         ).stdout

