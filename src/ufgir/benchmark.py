@@ -2,7 +2,8 @@
 
     python -m ufgir.benchmark reducer=evit,tome keep_rate=0.1 image_size=224,448 batch_size=4
 
-Arguments are those of training. Several values, separated by commas, give several models. In addition:
+Arguments are those of training, `--config-dir DIR` among them. Several values, separated by commas, give several models.
+In addition:
 
 mode     eval: a forward pass (default); train: forward, backward and optimizer; mode=eval,train measures both
 engine   torch (default); onnxruntime: the exported file on the CPU, mode=eval only; engine=torch,onnxruntime: both

@@ -2,7 +2,8 @@
 
     python -m ufgir.compare backbone=deit_s,vit_b reducer=evit,tome keep_rate=0.1,0.5 image_size=224,448
 
-Arguments are those of training. Several values, separated by commas, give several models; sweep=NAME those of a grid.
+Arguments are those of training, `--config-dir DIR` among them. Several values, separated by commas, give several models;
+sweep=NAME those of a grid.
 
 classes  number of classes of the classifier (default: 200)
 out      FILE.csv to write the same numbers to, one row for each model
@@ -66,14 +67,18 @@ def split_arguments(options: type[BaseModel], arguments: Sequence[str]) -> tuple
 def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunConfig]]:
     """The overrides and the checked configuration of every combination; weights need not be on this machine.
 
+    Args:
+        overrides: as of training, and `--config-dir`.
+
     Raises:
         UserError: all errors of all combinations, each once.
     """
     warnings.simplefilter("once", UfgirWarning)  # not again for each model
-    jobs = list(jobs_of(overrides))
+    composer, folders, overrides = Composer.of_arguments(overrides)
+    jobs = list(jobs_of(overrides, folders))
     if len(jobs) > 1:  # the unreduced model has one keep rate, whatever is listed for the others
         jobs = [tuple(o for o in job if "reducer=none" not in job or not o.startswith("keep_rate=")) for job in jobs]
-    composer, models, errors = Composer(), [], {}
+    models, errors = [], {}
     for job in dict.fromkeys(jobs):
         try:
             models.append((dict(o.partition("=")[::2] for o in job), composer.load(job, resources=False)))

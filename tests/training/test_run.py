@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tiny import TINY, run, train
+from ufgir.cli import run_command
+from ufgir.compare import main as compare
 from ufgir.config import load_config
 from ufgir.errors import RunFailed, UserError
 from ufgir.training import run as run_module
@@ -192,6 +194,16 @@ def test_users_own_parts_take_effect(own_parts):
     (own_parts / "own_parts.py").write_text(OWN + "\n# another version\n")
     again = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
     assert "already finished" not in again.stdout, "other code is another run"
+
+
+def test_users_own_parts_can_be_compared(own_parts, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(own_parts)
+    words = ("backbone=micro", "image_size=32", "reducer=every_other", "reducer.step=2,4", "plugins=mean")
+    assert compare(["--config-dir", "mine", *words]) == 0
+    table = capsys.readouterr().out
+    assert "9 5 3" in table and "5 2 2" in table, "tokens after each of its three reductions"
+    assert run_command(compare, ["--config-dir", "nowhere", *words]) == 2
+    assert "--config-dir nowhere" in capsys.readouterr().err
 
 
 def test_mistakes_in_users_own_parts(own_parts):

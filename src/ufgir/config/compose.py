@@ -1,5 +1,6 @@
 """Compose configurations with Hydra, outside of `hydra.main` too, and show its errors to users."""
 
+import argparse
 import os
 import re
 import warnings
@@ -46,6 +47,20 @@ class Composer:
 
     search: tuple[str, ...] = ()
     config_name: str = "train"
+
+    @classmethod
+    def of_arguments(cls, arguments: Sequence[str]) -> "tuple[Composer, list[Path], list[str]]":
+        """For a command that is no Hydra app: with the folders of `--config-dir`, these, and the other arguments.
+
+        Raises:
+            UserError: there is no such folder.
+        """
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
+        known, others = parser.parse_known_args(arguments)
+        if missing := [str(folder) for folder in known.config_dir if not folder.is_dir()]:
+            raise UserError(f"--config-dir {missing[0]}: there is no such folder.")
+        return cls(tuple(f"file://{folder.absolute()}" for folder in known.config_dir)), known.config_dir, others
 
     @classmethod
     def of_hydra(cls, config: DictConfig) -> "Composer":

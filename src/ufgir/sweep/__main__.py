@@ -11,13 +11,11 @@ KEY=VALUE narrows the grid (dataset=cotton80) or is added to every run (trainer.
 `python -m ufgir.train --multirun sweep=NAME KEY=VALUE ...`, which starts it.
 """
 
-import argparse
 import csv
 import json
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ufgir.cli import DONE, run_command
@@ -35,19 +33,15 @@ def main(arguments: list[str]) -> int:
     from ufgir.sweep.grid import grid_names, jobs_of
     from ufgir.sweep.status import plan_runs, print_plan, print_status, summary
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--config-dir", "-cd", type=Path, action="append", default=[])
-    flags, overrides = parser.parse_known_args(arguments)
+    composer, folders, overrides = Composer.of_arguments([word for word in arguments if word != "--json"])
     verb = overrides.pop(0) if overrides else ""
     if verb not in VERBS:
         raise UserError(f"{verb or 'no command'}: expected plan, status or sync.{did_you_mean(verb, VERBS)}")
     names = [override.partition("=")[2] for override in overrides if override.startswith("sweep=")]
     if len(names) != 1:
         raise UserError(f"expected one sweep=NAME, of {', '.join(grid_names())}.")
-    jobs = jobs_of(overrides, flags.config_dir)
-    search = tuple(f"file://{folder.absolute()}" for folder in flags.config_dir)
-    runs = plan_runs(jobs, Composer(search))
+    jobs = jobs_of(overrides, folders)
+    runs = plan_runs(jobs, composer)
     if errors := dict.fromkeys(message for run in runs for message in run.errors):
         raise UserError(*errors)
     if verb == "sync":
@@ -56,7 +50,7 @@ def main(arguments: list[str]) -> int:
     facts = summary(names[0], jobs, runs)
     words = [argument for argument in arguments if argument not in (verb, "--json")]
     facts["start"] = shlex.join(["python", "-m", "ufgir.train", "--multirun", *words])
-    if flags.json:
+    if "--json" in arguments:
         print(json.dumps(facts))
     elif verb == "plan":
         print_plan(facts)
