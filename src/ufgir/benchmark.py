@@ -2,7 +2,7 @@
 
     python -m ufgir.benchmark reducer=evit,tome keep_rate=0.1 image_size=224,448 batch_size=4
 
-Arguments are those of training, `--config-dir DIR` among them. Several values, separated by commas, give several models.
+Arguments are those of training, `--config-dir DIR` among them. Values separated by commas give several models.
 In addition:
 
 mode     eval: a forward pass (default); train: forward, backward and optimizer; mode=eval,train measures both

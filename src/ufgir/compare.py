@@ -2,8 +2,8 @@
 
     python -m ufgir.compare backbone=deit_s,vit_b reducer=evit,tome keep_rate=0.1,0.5 image_size=224,448
 
-Arguments are those of training, `--config-dir DIR` among them. Several values, separated by commas, give several models;
-sweep=NAME those of a grid.
+Arguments are those of training, `--config-dir DIR` among them. Values separated by commas give several models;
+sweep=NAME gives those of a grid.
 
 classes  number of classes of the classifier (default: 200)
 out      FILE.csv to write the same numbers to, one row for each model
