@@ -13,6 +13,7 @@ speed.csv         what `python -m ufgir.benchmark` measured for some cells; docs
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -45,8 +46,8 @@ def collect(folder: Path) -> None:
         results = json.loads((path / "results.json").read_text())
         run = path.name.rpartition("-")[2]
         facts = {name: results[name] for name in ("test_loss", "weights_sha256")} | results["versions"]
-        own = [word for word in results["overrides"] if word.startswith(("plugins.", "dataset.groups="))]
-        facts |= {"run": run, "variant": " ".join(own), "epochs": results["config"]["trainer"]["max_epochs"]}
+        own = " ".join(word for word in results["overrides"] if variant([word]))
+        facts |= {"run": run, "variant": own, "epochs": results["config"]["trainer"]["max_epochs"]}
         tables["runs"].append(pd.DataFrame([row._asdict() | facts]))
         tested = pd.read_csv(path / "predictions.csv")
         short = ["/".join(Path(image).parts[-2:]) for image in tested["path"]]
@@ -66,10 +67,17 @@ def collect(folder: Path) -> None:
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
     """The runs, and a row for each run and leaf with `correct` and the columns of its run."""
     runs = pd.read_csv(HERE / "runs.csv", dtype={"run": str, "variant": str})
-    runs["plugins"] += (" " + runs["variant"].fillna("")).str.rstrip()
+    runs["plugins"] += runs["variant"].fillna("").map(lambda words: variant(words.split()))
     predictions = pd.read_csv(HERE / "predictions.csv", dtype={"run": str})
     images = predictions.merge(runs[["run", *CELL, "seed"]], on="run")
     return runs, images.assign(correct=images["class"] == images["predicted"])
+
+
+def variant(words: Iterable[str]) -> str:
+    """What the settings of a run of the ablation add to the name of its plug-ins."""
+    own = [word for word in words if word.startswith(("plugins.", "dataset.groups="))]
+    names = ("grouped folds" if word.startswith("dataset") else word.removeprefix("plugins.cache.") for word in own)
+    return "".join(f" {name}" for name in names)
 
 
 def whole(runs: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +106,8 @@ def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
         cost = some[["gmacs", "train_minutes"]].mean()
         facts = {"top1": mean, "low": low, "high": high, "seeds": some["seed"].nunique()}
         rows.append({**dict(zip(CELL, key, strict=True)), **facts, **cost})
-    order = {name: number for number, name in enumerate([*REDUCERS, *PLUGINS])}
+    names = [*REDUCERS, *PLUGINS, *sorted(set(runs["plugins"]) - set(PLUGINS))]
+    order = {name: number for number, name in enumerate(names)}
     cells = pd.DataFrame(rows).sort_values(CELL, key=lambda column: column.map(lambda value: order.get(value, value)))
     speed = pd.read_csv(HERE / "speed.csv")[[*CELL, "images_per_second", "speedup"]]
     return cells.merge(speed, on=CELL, how="left")
@@ -108,7 +117,10 @@ def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     """A row for each pair of plug-in settings of a reducer and keep rate: the difference over seeds that both have."""
     rows = []
     for key, some in runs.groupby(CELL[:2]):
-        for better, worse in PAIRS:
+        names = {name: name.partition(" ")[0] for name in sorted(set(some["plugins"]))}
+        variants = {name.removeprefix(plain) for name, plain in names.items()}
+        pairs = [(a + suffix, b + suffix) for suffix in sorted(variants) for a, b in PAIRS]
+        for better, worse in [*pairs, *((name, plain) for name, plain in names.items() if name != plain)]:
             seeds = [set(some.loc[some["plugins"] == name, "seed"]) for name in (better, worse)]
             if not (common := seeds[0] & seeds[1]):
                 continue
@@ -120,14 +132,14 @@ def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def not_run(runs: pd.DataFrame) -> pd.DataFrame:
-    """The cells of the grid with the number of their runs that are missing."""
-    jobs = load_grid("photographs").expand()
-    table = pd.DataFrame([dict(override.split("=", 1) for override in job) for job in jobs])
-    table["keep_rate"] = [float(label(job, "keep_rate")) for job in jobs]
-    keys = [*CELL, "seed", "fold"]
-    table = table[keys].astype({"seed": int, "fold": int}).merge(runs[keys], on=keys, how="left", indicator=True)
-    return table[table["_merge"] == "left_only"].groupby(CELL).size().rename("missing").reset_index()
+def planned() -> pd.DataFrame:
+    """The runs of both grids."""
+    rows = []
+    for job in [*load_grid("photographs").expand(), *load_grid("photographs_ablation").expand()]:
+        row = {"reducer": "evit", "plugins": "clca", **dict(word.split("=", 1) for word in job)}
+        row["plugins"] += variant(job)
+        rows.append({**row, "keep_rate": float(label(job, "keep_rate") or 0.1)})
+    return pd.DataFrame(rows)[[*CELL, "seed", "fold"]].astype({"seed": int, "fold": int})
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -144,8 +156,9 @@ def page() -> None:
     if finished.empty:
         raise UserError("runs.csv: there is no cell of which every fold was tested. Collect more runs.")
     cells, pairs = cells_of(finished, images), differences_of(finished, images)
-    absent = not_run(runs)
-    planned = len(load_grid("photographs").expand())
+    grid = planned()
+    absent = grid.merge(runs[list(grid)], how="left", indicator="state").query("state == 'left_only'")
+    absent = absent.groupby(CELL).size().rename("missing").reset_index()
     span = f"{LEVEL} % interval"
     accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "speed-up"]]
     accuracy += [
@@ -167,8 +180,8 @@ def page() -> None:
     hours, devices = runs["train_minutes"].sum() / 60, "; ".join(sorted(runs["device"].unique()))
     versions = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
     parts = {
-        "runs": f"{len(runs)} of the grid's {planned} runs, {hours:.1f} hours of training.\n\n- Machine: {devices}\n"
-        f"- Versions: {versions}\n- Not run, with the number of runs: {missing or 'nothing'}",
+        "runs": f"{len(runs)} of the {len(grid)} runs of both grids, {hours:.1f} hours of training.\n\n"
+        f"- Machine: {devices}\n- Versions: {versions}\n- Not run, with the number of runs: {missing or 'nothing'}",
         "accuracy": markdown(accuracy),
         "differences": markdown(difference),
     }
@@ -180,7 +193,7 @@ def page() -> None:
                 before, _, after = text.partition(head)
                 text = before + head + part + "\n" + rest + after.partition(rest)[2]
         file.write_text(text)
-    draw(cells, finished)
+    draw(cells[cells["plugins"].isin(PLUGINS)], finished)
 
 
 def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
@@ -215,7 +228,7 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
 def check(folder: Path) -> bool:
     """Compare runs that were trained again with runs.csv: to the last digit where machine and versions are the same,
     else their accuracy with the spread of the runs of their cell."""
-    table = pd.read_csv(HERE / "runs.csv", dtype={"run": str}).set_index("run")
+    table = read()[0].set_index("run")
     good = True
     for file in sorted(folder.glob("*/results.json")):
         results, run = json.loads(file.read_text()), file.parent.name.rpartition("-")[2]

@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     from ufgir.models import ReducedViT
     from ufgir.models.authors_settings import AuthorsSettings, Setting
 
-DATASETS = {
-    "cotton80": ("cotton80", "cotton"),
-    "soylocal": ("soylocal", "soybean200"),
-    "soygene": ("soygene", "soybeangene"),
-    "soyageing": ("soyageing", "soybeanageing"),
-    "soyglobal": ("soyglobal", "soybean2000"),
-}  # our data sets -> what the authors, and the release, call them
 PLUGINS = {
     "base": ("linear", False), "cla": ("cla", False), "clc": ("linear", True), "clca": ("cla", True),
     "ifa": ("ifa", False),
@@ -76,6 +69,7 @@ def main(arguments: list[str]) -> int:
 
     import torch
 
+    from ufgir.data.ultra_fgvc import SETS
     from ufgir.models import convert_authors_state_dict, create_model
     from ufgir.models.authors import measure_weights, read_checkpoint
     from ufgir.models.authors_settings import AuthorsSettings
@@ -119,7 +113,7 @@ def main(arguments: list[str]) -> int:
     print_settings(settings)
     print("", *(f"note: {note}" for note in (*checkpoint.notes, *settings.notes)), sep="\n")
     print_entries(weights, model)
-    name = config.dataset.name if config.dataset.name in DATASETS else "csv"
+    name = config.dataset.name if config.dataset.name in SETS else "csv"
     print(f"\nNext: python -m ufgir.evaluate checkpoint={out} dataset={name} dataset.root=DIR")
     print(f"weights: {out}{' (exists already, with the same content)' if is_there else ''}", flush=True)
     return DONE
@@ -155,11 +149,12 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
         UserError: there is no such configuration.
     """
     from ufgir.config import RunConfig, compose
+    from ufgir.data.ultra_fgvc import SETS
     from ufgir.models.backbones import timm_name_and_kwargs
 
     values = dict(values)
     head, cached, data = values.pop("plugins.head.name"), values.pop("plugins.cache"), values.pop("dataset", "")
-    dataset = next((ours for ours, names in DATASETS.items() if data.lower() in names), "csv")
+    dataset = next((ours for ours, known in SETS.items() if data.lower() in known.aliases.split()), "csv")
     # The IFA head with the cache has no file of its own.
     plugins = next((name for name, parts in PLUGINS.items() if parts == (head, cached)), "clc")
     config = compose([f"dataset={dataset}", f"reducer={values.pop('reducer')}", f"plugins={plugins}"])

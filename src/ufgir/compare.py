@@ -99,6 +99,7 @@ def build_model(config: RunConfig, classes: int):
 
 def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:
     """The row of a model: what it is, and its tokens, parameters and MACs."""
+    from ufgir.config.identity import plugins_label
     from ufgir.models.backbones import backbone_label
     from ufgir.training.facts import measure
 
@@ -106,7 +107,7 @@ def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:
     measured["tokens"] = " ".join(str(measured["tokens"][layer]) for layer in config.reduction_layers)
     backbone = backbone_label(config.backbone.name, config.backbone.kwargs)
     named = {"backbone": backbone, "reducer": config.reducer.name, "keep_rate": show(config.keep_rate)}
-    named |= {"plugins": config.plugins.name, "image_size": config.image_size}
+    named |= {"plugins": plugins_label(config), "image_size": config.image_size}
     return {**named, **{key: value for key, value in job.items() if key not in named}, **measured}
 
 
