@@ -116,20 +116,17 @@ def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
 def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     """A row for each pair of plug-in settings of a reducer and keep rate: the difference over seeds that both have."""
     rows = []
+    variants = [(name, name.partition(" ")[0]) for name in sorted(set(runs["plugins"]) - set(PLUGINS))]
     for key, some in runs.groupby(CELL[:2]):
-        names = {name: name.partition(" ")[0] for name in sorted(set(some["plugins"]))}
-        variants = {name.removeprefix(plain) for name, plain in names.items()}
-        pairs = [(a + suffix, b + suffix) for suffix in sorted(variants) for a, b in PAIRS]
-        for better, worse in [*pairs, *((name, plain) for name, plain in names.items() if name != plain)]:
+        for better, worse in (*PAIRS, *variants):
             seeds = [set(some.loc[some["plugins"] == name, "seed"]) for name in (better, worse)]
             if not (common := seeds[0] & seeds[1]):
                 continue
             chosen = images[images["run"].isin(some.loc[some["seed"].isin(common), "run"])]
             leaves = chosen.pivot_table(index="path", columns="plugins", values="correct", aggfunc="mean")
             mean, low, high = interval(leaves[better] - leaves[worse])
-            facts = {"pair": f"{better} - {worse}", "seeds": len(common), "mean": mean, "low": low, "high": high}
-            rows.append({"reducer": key[0], "keep_rate": key[1], **facts})
-    return pd.DataFrame(rows)
+            rows.append([*key, better, worse, len(common), mean, low, high])
+    return pd.DataFrame(rows, columns=[*CELL, "than", "seeds", "mean", "low", "high"])
 
 
 def planned() -> pd.DataFrame:
@@ -160,18 +157,25 @@ def page() -> None:
     absent = grid.merge(runs[list(grid)], how="left", indicator="state").query("state == 'left_only'")
     absent = absent.groupby(CELL).size().rename("missing").reset_index()
     span = f"{LEVEL} % interval"
+    plain, ablated = cells[cells["plugins"].isin(PLUGINS)], pairs[~pairs["plugins"].isin(PLUGINS)].merge(cells, on=CELL)
     accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "speed-up"]]
     accuracy += [
         [c.reducer, f"{c.keep_rate:g}", c.plugins, f"{c.top1:.1f}", f"{c.low:.1f} to {c.high:.1f}", str(c.seeds),
          f"{c.gmacs:.2f}", f"{c.images_per_second:.1f}".replace("nan", "–"), f"{c.speedup:.2f}".replace("nan", "–")]
-        for c in cells.itertuples()
+        for c in plain.itertuples()
     ]  # fmt: skip
     verdict = {(True, False): "better", (False, True): "worse"}
     difference = [["reducer", "keep rate", "pair", "points", span, "seeds", "reading"]]
     difference += [
-        [p.reducer, f"{p.keep_rate:g}", p.pair, f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}", str(p.seeds),
-         verdict.get((p.low > 0, p.high < 0), "not decided")]
-        for p in pairs.itertuples()
+        [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {p.than}", f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}",
+         str(p.seeds), verdict.get((p.low > 0, p.high < 0), "not decided")]
+        for p in pairs[pairs["plugins"].isin(PLUGINS)].itertuples()
+    ]  # fmt: skip
+    ablation = [["plug-ins", "top-1, %", span, "GMACs", "points", span, "reading"]]
+    ablation += [
+        [p.plugins, f"{p.top1:.1f}", f"{p.low_y:.1f} to {p.high_y:.1f}", f"{p.gmacs:.2f}", f"{p.mean:+.1f}",
+         f"{p.low_x:+.1f} to {p.high_x:+.1f}", verdict.get((p.low_x > 0, p.high_x < 0), "not decided")]
+        for p in ablated.itertuples()
     ]  # fmt: skip
     missing = "; ".join(
         f"{reducer} {rate:g}: {', '.join(f'{c.plugins} {c.missing}' for c in some.itertuples())}"
@@ -179,11 +183,14 @@ def page() -> None:
     )
     hours, devices = runs["train_minutes"].sum() / 60, "; ".join(sorted(runs["device"].unique()))
     versions = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
+    done = len(grid) - absent["missing"].sum()
+    others = f" and {len(runs) - done} others" if len(runs) > done else ""
     parts = {
-        "runs": f"{len(runs)} of the {len(grid)} runs of both grids, {hours:.1f} hours of training.\n\n"
+        "runs": f"{done} of the {len(grid)} runs of both grids{others}, {hours:.1f} hours of training.\n\n"
         f"- Machine: {devices}\n- Versions: {versions}\n- Not run, with the number of runs: {missing or 'nothing'}",
         "accuracy": markdown(accuracy),
         "differences": markdown(difference),
+        "ablation": markdown(ablation),
     }
     for file in (ROOT / "docs" / "results.md", ROOT / "README.md"):
         text = file.read_text()
@@ -193,7 +200,7 @@ def page() -> None:
                 before, _, after = text.partition(head)
                 text = before + head + part + "\n" + rest + after.partition(rest)[2]
         file.write_text(text)
-    draw(cells[cells["plugins"].isin(PLUGINS)], finished)
+    draw(plain, finished)
 
 
 def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:

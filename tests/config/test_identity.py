@@ -19,7 +19,6 @@ def hash_of(*overrides: str, tables: str = TABLES) -> str:
     "override",
     [
         "keep_rate=0.4", "seed=2", "optim.lr=2e-4", "optim=sgd", "schedule=constant", "augment=none", "plugins=cla",
-        "plugins.cache.protect=true",
         "augment.label_smoothing=0.1", "batch_size=16", "trainer.precision=bf16-mixed", "trainer.devices=2",
         "trainer.num_nodes=2", "protocol=val", "callbacks=ema", "dataset.resize=40", "trainer.limit_train_batches=1",
     ],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ufgir.models.cache import CrossLayerCache
-from ufgir.reducers.tokens import Keep, Tokens
+from ufgir.reducers.tokens import Tokens
 
 CLS = torch.tensor([[[5.0, 5.0]]])
 
@@ -51,19 +51,6 @@ def test_means_and_clr_tokens_can_be_left_out(options, left):
     cache = make(**options)
     x, state = cache.begin(tokens(1, 2, 4))
     assert first_channel(cache.after_block(1, cache.after_block(0, x, state), state)) == left
-
-
-def test_protected_tokens_are_out_of_reach_of_reducers():
-    cache = make(protect=True)
-    x, state = cache.begin(tokens(1, 2, 4))
-    assert first_channel(x) == [1, 5, 2, 4] and x.prefix == 2, "CLR behind CLS"
-    x = cache.after_block(0, x, state)
-    x = cache.after_block(1, x.assign(Keep(torch.tensor([[1]]))).with_x(x.x[:, [0, 1, 3]] + 10), state)
-    assert first_channel(x) == [11, 15, 3, 5, 14] and x.prefix == 4, "mean(2, 4) and CLR of block 0"
-    x = cache.after_block(2, x, state)
-    assert first_channel(x) == [11, 15, 3, 5, 14, 15, 14], "the CLR is the same one, the mean that of the only patch"
-    with pytest.raises(ValueError, match="pool_clr"):
-        make(protect=True, pool_clr=True)
 
 
 def test_clr_gets_a_position_only_where_cls_has_one():

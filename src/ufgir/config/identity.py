@@ -22,8 +22,6 @@ WITHOUT_EFFECT = (
     "trainer.accelerator", "trainer.log_every_n_steps", "trainer.profiler", "trainer.progress",
     "trainer.gradient_checkpointing",
 )  # fmt: skip  # settings that change no number, or that are hashed by what they stand for: tables, weights, keep_rate
-# Settings that came after runs had been named. What those runs had is not hashed, so that they are found again.
-ADDED = {"plugins.cache.protect": False}
 RECIPE = ("dataset.name", "dataset.epochs", "dataset.pretrained")
 OBSERVERS = ("ufgir.inference.token_maps.TokenPictures", "ufgir.training.callbacks.Throughput")  # change no number
 PAPER_LAYERS = [3, 6, 9]
@@ -134,11 +132,11 @@ def _hashed(config: RunConfig) -> dict[str, Any]:
     for key in WITHOUT_EFFECT:
         if key.startswith("dataset.") and not ours and key not in RECIPE:
             continue
-        _node(values, key).pop(key.rpartition(".")[2], None)
-    for key, value in ADDED.items():
-        node, name = _node(values, key), key.rpartition(".")[2]
-        if node.get(name) == value:
-            del node[name]
+        *parents, name = key.split(".")
+        node = values
+        for parent in parents:
+            node = node[parent]
+        node.pop(name, None)
     for name in ("limit_train_batches", "limit_test_batches"):  # 1 is a batch, 1.0 is all of them
         values["trainer"][name] = repr(values["trainer"][name])
     checkpoint = config.backbone.checkpoint
@@ -147,13 +145,6 @@ def _hashed(config: RunConfig) -> dict[str, Any]:
         values["checkpoint"] = file_digest(str(expand_path("backbone.checkpoint", checkpoint)))
     sources = {target: source_digest(target) for target in targets(values)}
     return {**values, "sources": {target: digest for target, digest in sources.items() if digest}}
-
-
-def _node(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """The mapping that a dotted key is in; an empty one where a part of the model is off."""
-    for parent in key.split(".")[:-1]:
-        values = values[parent] or {}
-    return values
 
 
 def _digest(values: Mapping[str, Any]) -> str:

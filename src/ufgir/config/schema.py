@@ -103,7 +103,6 @@ class CacheConfig(Node):
     recover_at_last: bool = True
     pool_cls: bool = False
     pool_clr: bool = False
-    protect: bool = False
 
 
 class PluginsConfig(Node):

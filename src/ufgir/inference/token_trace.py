@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ufgir.data.transforms import normalize
@@ -115,8 +116,8 @@ def trace_tokens(model: ReducedViT, pixels: Tensor, *, rollout: bool = False) ->
     stages = []
     for block in sorted(_acting_reducers(model)):
         tokens = outputs[block].tokens
-        source, cached = (values[model.num_prefix_tokens :] for values in _origins(tokens))
-        stages.append(Stage(block, len(source) + model.num_prefix_tokens, read_patches(source, cached)))
+        source, cached = (values[tokens.prefix :] for values in _origins(tokens))
+        stages.append(Stage(block, len(source) + tokens.prefix, read_patches(source, cached)))
     return TokenTrace(
         pixels=pixels.permute(1, 2, 0).cpu().numpy(),
         grid=tuple(model.patch_embed.grid_size),
@@ -161,8 +162,8 @@ def class_attention(block: nn.Module, attended: Tokens) -> ClassAttention:
     row = _numpy(attention.cls_attention()[0].mean(dim=0))[_present(attended)]  # (n,)
     source, cached = _origins(attended)
     mass = source.sum(axis=1) + cached
-    per_mass = row / np.where(mass > 0, mass, 1)  # class token and registers have no sources
-    return ClassAttention(per_mass @ source, float(row[mass == 0].sum()), float(per_mass @ cached))
+    per_mass = row / np.where(mass > 0, mass, 1)  # the prefix has no sources
+    return ClassAttention(per_mass @ source, float(row[: attended.prefix].sum()), float(per_mass @ cached))
 
 
 def attention_rollout(model: ReducedViT, image: Tensor) -> ClassAttention:
@@ -178,7 +179,7 @@ def attention_rollout(model: ReducedViT, image: Tensor) -> ClassAttention:
     """
     reducers = _acting_reducers(model)
     tokens, cache = model._embed(image, True)
-    prefix = torch.arange(tokens.x.shape[1], device=image.device) < model.num_prefix_tokens
+    prefix = torch.arange(tokens.x.shape[1], device=image.device) < tokens.prefix
     gathered = (tokens.source[0], prefix[:, None], tokens.from_cache[0, :, None])
     gathered = torch.cat(gathered, dim=1).double()  # (N, P + 2)
     for layer, block in enumerate(model.blocks):
@@ -193,9 +194,9 @@ def attention_rollout(model: ReducedViT, image: Tensor) -> ClassAttention:
         gathered = (whole + after @ weights @ before) / 2 @ gathered
         gathered = gathered / gathered.sum(dim=1, keepdim=True).clamp(min=1e-12)  # EViT's fused weights add up to less
         if model.cache is not None:
-            tokens = replace(tokens, source=gathered[None, :, :-1], from_cache=gathered[None, :, -1])
-            tokens = model.cache.after_block(layer, tokens, cache)
-            gathered = torch.cat((tokens.source[0], tokens.from_cache[0, :, None]), dim=1)
+            count, tokens = tokens.x.shape[1], model.cache.after_block(layer, tokens, cache)
+            gathered = F.pad(gathered, (0, 0, 0, tokens.x.shape[1] - count))
+            gathered[count:, -1] = 1
     row = _numpy(gathered[0])
     return ClassAttention(row[:-2], float(row[-2]), float(row[-1]))
 

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from ufgir.errors import did_you_mean
 from ufgir.reducers.tokens import Tokens
 
-CACHE_DEFAULTS = {
-    "num_clr": 1, "gap": True, "recover_at_last": True, "pool_cls": False, "pool_clr": False, "protect": False,
-}  # fmt: skip
+CACHE_DEFAULTS = {"num_clr": 1, "gap": True, "recover_at_last": True, "pool_cls": False, "pool_clr": False}
 
 
 def cache_options(cache: bool | Mapping | None) -> dict | None:
@@ -33,8 +31,7 @@ def cache_options(cache: bool | Mapping | None) -> dict | None:
 class CacheState:
     """What one forward pass remembers."""
 
-    pooled: int | None  # length of the leading part of the sequence that the next means are taken over; None: all
-    clr_at: int  # position of the CLR tokens while they are protected
+    pooled: int  # length of the leading part of the sequence that the next means are taken over
     entries: list[Tokens] = field(default_factory=list)  # (B, 1 or num_clr, C) each, block by block, mean before CLR
 
 
@@ -49,12 +46,9 @@ class CrossLayerCache(nn.Module):
         gap: cache the mean token of each block.
         pool_cls: count the class token into that mean.
         pool_clr: count the CLR tokens into that mean.
-        protect: keep CLR and returned tokens in front, behind CLS and registers, where no reducer drops or merges
-            them (not in the paper, where they are ordinary tokens). The mean is then over the tokens that reducers work
-            on, and the CLR tokens stay the same ones after a recovery.
 
     Raises:
-        ValueError: `num_clr` is 0 and `gap` is off, so there would be nothing to cache; or `protect` with `pool_clr`.
+        ValueError: `num_clr` is 0 and `gap` is off, so there would be nothing to cache.
     """
 
     def __init__(
@@ -67,42 +61,34 @@ class CrossLayerCache(nn.Module):
         gap: bool = True,
         pool_cls: bool = False,
         pool_clr: bool = False,
-        protect: bool = False,
     ) -> None:
         super().__init__()
         if num_clr < 0 or (num_clr == 0 and not gap):
             raise ValueError(f"cache: num_clr={num_clr} with gap={gap}; num_clr is at least 1, or 0 while gap is on.")
-        if protect and pool_clr:
-            raise ValueError("cache: protect=True keeps the CLR tokens out of the mean; choose pool_clr=False.")
         self.recovery_layers = tuple(sorted(recovery_layers))
         self.num_clr, self.gap, self.pool_cls, self.pool_clr = num_clr, gap, pool_cls, pool_clr
-        self.protect = protect
         self.clr = nn.Parameter(cls_token.detach().repeat(1, num_clr, 1)) if num_clr else None
         position = torch.randn_like(self.clr) * 0.02 if num_clr and embed_position else None
         self.pos_embed = None if position is None else nn.Parameter(position)
 
     def begin(self, tokens: Tokens) -> tuple[Tokens, CacheState]:
         """Append the CLR tokens to the embedded tokens (B, N, C): (B, N + num_clr, C), and an empty cache."""
-        prefix, pooled = tokens.prefix, tokens.x.shape[1]
+        patches_end = tokens.x.shape[1]
         if self.clr is not None:
             clr = self.clr if self.pos_embed is None else self.clr + self.pos_embed
-            tokens = tokens.append(Tokens(clr.expand(tokens.x.shape[0], -1, -1), 0), protect=self.protect)
-        if self.pool_clr:
-            pooled = tokens.x.shape[1]
-        return tokens, CacheState(None if self.protect else pooled, clr_at=prefix)
+            tokens = tokens.append(Tokens(clr.expand(tokens.x.shape[0], -1, -1), 0))
+        return tokens, CacheState(pooled=tokens.x.shape[1] if self.pool_clr else patches_end)
 
     def after_block(self, layer: int, tokens: Tokens, state: CacheState) -> Tokens:
         """Return the cached tokens to the sequence if `layer` is a recovery layer, then cache a summary of it."""
         if layer in self.recovery_layers and state.entries:
-            state.pooled = None if self.protect else tokens.x.shape[1]
-            tokens = tokens.append(*state.entries, protect=self.protect)
+            state.pooled = tokens.x.shape[1]
+            tokens = tokens.append(*state.entries)
             state.entries.clear()
         if layer < self.recovery_layers[-1]:
             if self.gap:
                 state.entries.append(tokens.mean(state.pooled, with_cls=self.pool_cls))
-            if self.num_clr and self.protect:
-                state.entries.append(Tokens(tokens.x[:, state.clr_at : state.clr_at + self.num_clr], 0))
-            elif self.num_clr:
+            if self.num_clr:
                 # After a recovery the last tokens are the newest cached copies: from here on they are the CLR.
                 state.entries.append(tokens.last(self.num_clr))
         return tokens

@@ -99,7 +99,7 @@ def estimate_cost(
     for layer in range(info.depth):
         attended = queries = left = body
         if reducer := reducers.get(layer):
-            spared = appended if reducer.spares_appended or (cached and cached["protect"]) else 0
+            spared = appended if reducer.spares_appended else 0
             left = reducer.num_kept(body - spared) + spared
             attended = left if reducer.place() == "before_block" else body
             queries = body if reducer.place() == "after_attention" else left

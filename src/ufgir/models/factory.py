@@ -46,7 +46,7 @@ def create_model(
             `name` or `_target_` and the reducer's own options.
         keep_rate: share of the tokens kept at each reduction layer, in (0, 1], or one for each; ignored for `none`.
         reduction_layers: 0-indexed blocks at which the reducer acts.
-        cache: the cross-layer cache CLC: off, on, or a mapping of options of `CrossLayerCache`, and `recover_at_last`.
+        cache: the cross-layer cache CLC: off, on, or `num_clr, gap, recover_at_last, pool_cls, pool_clr`.
         head: `linear` (timm's), `cla` (cross-layer aggregation), `ifa`, a head class, or a mapping
             of `name` or `_target_` and the head's options, such as `multiplier`.
         checkpoint: local file with weights of the backbone, instead of `pretrained`.

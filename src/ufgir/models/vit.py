@@ -271,10 +271,9 @@ class ReducedViT(VisionTransformer):
         if present is None or self.global_pool != "avg":
             return x
         # Weights with which timm's mean over all tokens becomes one over those that are present.
-        own = self.num_prefix_tokens
-        present = present[:, own:, None].to(x.dtype)  # (B, n, 1)
+        present = present[:, tokens.prefix :, None].to(x.dtype)  # (B, n, 1)
         present = present * present.shape[1] / present.sum(dim=1, keepdim=True).clamp(min=1)
-        return torch.cat((x[:, :own], x[:, own:] * present), dim=1)
+        return torch.cat((x[:, : tokens.prefix], x[:, tokens.prefix :] * present), dim=1)
 
     def _embed(self, images: Tensor, sources: bool) -> tuple[Tokens, CacheState | None]:
         """What enters the first block, CLR tokens included, and the empty cache."""

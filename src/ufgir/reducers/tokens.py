@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -143,7 +144,7 @@ class Tokens:
 
     Attributes:
         x: the tokens (B, N, C).
-        prefix: number of CLS, register and protected tokens in front, which no reducer counts or drops.
+        prefix: number of CLS and register tokens in front, which no reducer counts or drops.
         appended: number of tokens at the end that the cache appended and no reducer has rearranged since.
         size: how many tokens each one stands for (B, N); None before the first merge (ToMe).
         valid: which tokens are no padding (B, N), bool; None: all (ATS).
@@ -212,34 +213,25 @@ class Tokens:
             self.losses,
         )  # fmt: skip
 
-    def append(self, *others: "Tokens", protect: bool = False) -> "Tokens":
-        """The sequence with `others` at its end: valid unless they say otherwise, of size 1, undecided, of no patch.
-
-        With `protect` they become the end of the prefix instead.
-        """
+    def append(self, *others: "Tokens") -> "Tokens":
+        """The sequence with `others` at its end: valid unless they say otherwise, of size 1, undecided, of no patch."""
+        parts, valid = (self, *others), None
         added = sum(other.x.shape[1] for other in others)
-        end = self.prefix if protect else self.x.shape[1]
-        prefix, appended = (end + added, self.appended) if protect else (self.prefix, self.appended + added)
+        if any(part.valid is not None for part in parts):
+            valid = torch.cat([part._valid() for part in parts], dim=1)
 
-        def joined(values, *news):
-            return torch.cat((values[:, :end], *news, values[:, end:]) if protect else (values, *news), dim=1)
+        def extended(marks, value):  # (B, N) -> (B, N + added)
+            return None if marks is None else F.pad(marks, (0, added), value=value)
 
-        def extended(values, value):  # (B, N, ...) -> (B, N + added, ...)
-            if values is None:
-                return None
-            return joined(values, values.new_full((values.shape[0], added, *values.shape[2:]), value))
-
-        valid = None
-        if any(part.valid is not None for part in (self, *others)):
-            valid = joined(self._valid(), *[other._valid() for other in others])
         return Tokens(
-            joined(self.x, *[other.x for other in others]), prefix, appended, extended(self.size, 1.0), valid,
-            extended(self.decision, 0.0), extended(self.policy, 1.0), extended(self.source, 0.0),
-            extended(self.from_cache, 1.0), self.losses,
+            torch.cat([part.x for part in parts], dim=1), self.prefix, self.appended + added, extended(self.size, 1.0),
+            valid, extended(self.decision, 0.0), extended(self.policy, 1.0),
+            None if self.source is None else F.pad(self.source, (0, 0, 0, added)), extended(self.from_cache, 1.0),
+            self.losses,
         )  # fmt: skip
 
-    def mean(self, end: int | None, *, with_cls: bool = False) -> "Tokens":
-        """Mean token (B, 1, C) of those behind the prefix and present up to `end`; None: all of them."""
+    def mean(self, end: int, *, with_cls: bool = False) -> "Tokens":
+        """Mean token (B, 1, C) of those present up to `end`; registers never count."""
 
         def span(values: Tensor) -> Tensor:  # (B, k, ...)
             inner = values[:, self.prefix : end]

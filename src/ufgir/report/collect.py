@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from ufgir.config import RunConfig, axes
-from ufgir.config.identity import ADDED, OBSERVERS, WITHOUT_EFFECT
+from ufgir.config.identity import OBSERVERS, WITHOUT_EFFECT
 from ufgir.errors import UserError, did_you_mean, summarize
 
 # Runs of one cell differ in their seeds and folds alone. `variant` is empty unless a cell has runs of several settings.
@@ -218,8 +218,7 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, str]:
     own = {
         key: value
         for key, value in flat.items()
-        if (not f"{key}.".startswith(shown) or (key.startswith("plugins.") and not key.endswith("name")))
-        and not (key in ADDED and value == ADDED[key])
+        if not f"{key}.".startswith(shown) or (key.startswith("plugins.") and not key.endswith("name"))
     }
     if config["backbone"]["checkpoint"]:  # by its name: the same file lies elsewhere on another machine
         own["backbone.checkpoint"] = Path(config["backbone"]["checkpoint"]).name
