@@ -247,7 +247,7 @@ def cross_validation(
     """The rows to train and to test on in one of several stratified folds over the images of all tables.
 
     Each image is in one fold. The folds of a class differ by one image at most, and so do whole folds. With `groups`,
-    image -> group, the images of a group share a fold, and the folds are as even as these allow.
+    image -> group, the images of a group share a fold, and folds are about equal.
 
     Raises:
         UserError: there are fewer images than folds, or a class has one only, so that none would be left to train on.
@@ -274,12 +274,15 @@ def cross_validation(
 
 
 def _group_folds(rows: pd.DataFrame, groups: pd.Series, folds: int, seed: int) -> dict[str, int]:
-    """The fold of each image (`dir`): each group goes where its classes, and then all images, are fewest."""
+    """The fold of each image (`dir`): each group goes where its classes, and then all images, are fewest.
+
+    Classes come one after the other, of each class the large groups first: the small ones even out the folds.
+    """
     if few := [number for number, names in groups.groupby(rows["class_id"]) if names.nunique() < 2]:
         warnings.warn(f"dataset.groups: all images of class {first_ten(few)} are in one group, so the fold that tests "
                       "them is trained without them.", UfgirWarning, stacklevel=3)
     sizes = pd.crosstab(groups, rows["class_id"])  # images of each group and class
-    order = sorted(sizes.index, key=lambda name: (sizes.loc[name].to_numpy().argmax(), _draw(seed, name)))
+    order = sorted(sizes.index, key=lambda n: (sizes.loc[n].to_numpy().argmax(), -sizes.loc[n].sum(), _draw(seed, n)))
     dealt = pd.DataFrame(0, index=range(folds), columns=sizes.columns)
     chosen = {}
     for name in order:
