@@ -184,7 +184,7 @@ def page() -> None:
     hours, devices = runs["train_minutes"].sum() / 60, "; ".join(sorted(runs["device"].unique()))
     versions = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
     done = len(grid) - absent["missing"].sum()
-    others = f" and {len(runs) - done} others" if len(runs) > done else ""
+    others = f" and {len(runs) - done} others (see Ablation)" if len(runs) > done else ""
     parts = {
         "runs": f"{done} of the {len(grid)} runs of both grids{others}, {hours:.1f} hours of training.\n\n"
         f"- Machine: {devices}\n- Versions: {versions}\n- Not run, with the number of runs: {missing or 'nothing'}",
