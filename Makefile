@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+MINUTES ?= 9
 ARGS ?=
 UV := $(shell command -v uv)
 CONSTRAINTS := constraints.txt
@@ -21,6 +22,7 @@ help:  ## list the targets and variables
 	@echo
 	@echo 'Variables, as in `make test PYTHON=python3.12`:'
 	@echo '  ARGS         further arguments: overrides for demo, options of pytest for test'
+	@echo '  MINUTES      results-check: time for training (9); a repeated call continues'
 	@echo '  PYTHON       interpreter for a new .venv, 3.11 or newer (python3; for test-oldest python3.11)'
 	@echo '  PIP_ARGS     further arguments for the installer, for example the index of another torch build'
 	@echo '  CONSTRAINTS  file of pinned versions (constraints.txt: tested together); /dev/null: the newest'
@@ -41,12 +43,12 @@ test-cluster: $(INSTALLED)  ## run grids on a SLURM and a Ray cluster of this ma
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(PARALLEL) $(ARGS)
 
-results-check: $(INSTALLED)  ## train two runs of docs/results.md again: ROOT=DIR of the photographs, CHECKPOINT=FILE
+results-check: $(INSTALLED)  ## train two runs of docs/results.md again, MINUTES long: ROOT=DIR of the photographs, CHECKPOINT=FILE
 	@test -n "$(ROOT)" -a -n "$(CHECKPOINT)" || { echo "Give ROOT=DIR and CHECKPOINT=FILE; docs/results.md says where from." >&2; exit 2; }
-	$(ONE_THREAD) $(VENV_PYTHON) -m ufgir.train --multirun experiment=photographs dataset.root=$(ROOT) \
-	    backbone.checkpoint=$(CHECKPOINT) plugins=base,clca fold=0 keep=none output_root=outputs/results-check \
-	    hydra/launcher=joblib hydra.launcher.n_jobs=2 $(ARGS)
-	$(VENV_PYTHON) results/photographs/make.py check outputs/results-check
+	$(ONE_THREAD) timeout --foreground --signal=INT $(MINUTES)m $(VENV_PYTHON) -m ufgir.train --multirun \
+	    experiment=photographs dataset.root=$(ROOT) backbone.checkpoint=$(CHECKPOINT) plugins=base,clca fold=0 keep=none \
+	    output_root=outputs/results-check hydra/launcher=joblib hydra.launcher.n_jobs=2 $(ARGS) || test $$? -eq 124
+	$(ONE_THREAD) $(VENV_PYTHON) results/photographs/make.py check outputs/results-check
 
 lint: $(INSTALLED)  ## check style and imports
 	$(VENV_PYTHON) -m ruff check

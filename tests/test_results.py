@@ -13,7 +13,7 @@ from tiny import make_data, train
 from ufgir.errors import UserError
 from ufgir.report.__main__ import main as report
 
-CSVS = ("runs", "predictions", "gradients")
+CSVS = ("runs", "predictions", "steps")
 
 
 @pytest.fixture
@@ -66,5 +66,13 @@ def test_runs_are_collected_and_checked(make, capsys):
     assert make.main(["check", "outputs"]) == 1 and "DIFFERENT" in capsys.readouterr().out
     runs.assign(torch="0.1").to_csv("results/photographs/runs.csv", index=False)
     assert make.main(["check", "outputs"]) == 0 and "torch differ" in capsys.readouterr().out
+    (folder / "results.json").unlink()
+    with pytest.raises(UserError, match="torch differ"):
+        make.main(["check", "outputs"])
+    runs.to_csv("results/photographs/runs.csv", index=False)
+    assert make.main(["check", "outputs"]) == 0
+    metrics = pd.read_csv(folder / "metrics.csv")
+    metrics.assign(**{"train/step_loss": metrics["train/step_loss"] + 1e-5}).to_csv(folder / "metrics.csv", index=False)
+    assert make.main(["check", "outputs"]) == 1
     with pytest.raises(UserError):
         make.main(["chekc", "outputs"])

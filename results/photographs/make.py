@@ -2,11 +2,11 @@
 
     python results/photographs/make.py collect RUNS    # folder with runs of the grid -> the CSV files beside this one
     python results/photographs/make.py page            # the CSV files -> docs/results.md, docs/results.png, README.md
-    python results/photographs/make.py check RUNS      # runs that were trained again, against runs.csv
+    python results/photographs/make.py check RUNS      # runs that were trained again, against the CSV files
 
 runs.csv          a row for each run, as `python -m ufgir.report runs=results/photographs/runs.csv` reads them
 predictions.csv   a row for each run and leaf that it tested: the class that the model took it for
-gradients.csv     mean and largest absolute gradient of each run, by step
+steps.csv         loss, mean and largest absolute gradient of each run, by step
 speed.csv         what `python -m ufgir.benchmark` measured for some cells; docs/results.md has the command
 """
 
@@ -17,21 +17,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+import yaml
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ufgir.cli import DONE, FAILED, run_command
+from ufgir.config import RunConfig
+from ufgir.config.schema import resolved_precision
 from ufgir.errors import UserError
 from ufgir.report.cells import LEVEL, bootstrap_interval
 from ufgir.report.collect import read_folders
 from ufgir.report.figures import PLUGIN_COLOURS, STYLE
 from ufgir.report.tables import PLUGINS, REDUCERS
 from ufgir.sweep.grid import label, load_grid
+from ufgir.training.facts import device_name, versions
+from ufgir.training.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CELL = ["reducer", "keep_rate", "plugins"]
-KEYS = {"runs": ["run"], "predictions": ["run", "path"], "gradients": ["run", "step"]}
+KEYS = {"runs": ["run"], "predictions": ["run", "path"], "steps": ["run", "step"]}
+DIGITS = "%.9g"  # all that a float32 has
 # A repeated run has the same digits where all of these are equal.
 MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
 PHOTOGRAPH = r"/([A-Z]\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
@@ -53,15 +59,21 @@ def collect(folder: Path) -> None:
         short = ["/".join(Path(image).parts[-2:]) for image in tested["path"]]
         columns = {"run": run, "path": short, "class": tested["class"], "predicted": tested["top1"]}
         tables["predictions"].append(pd.DataFrame(columns))
-        metrics = pd.read_csv(path / "metrics.csv").dropna(subset=["train/grad_mean"])
-        columns = {"run": run, "step": metrics["step"], "mean": metrics["train/grad_mean"]}
-        tables["gradients"].append(pd.DataFrame({**columns, "max": metrics["train/grad_max"]}))
+        tables["steps"].append(steps_of(RunFolder(path)))
     for name, parts in tables.items():
         file = HERE / f"{name}.csv"
         before = [pd.read_csv(file, dtype={"run": str})] if file.exists() else []  # a hash may look like a number
         table = pd.concat([*before, *parts]).drop_duplicates(KEYS[name], keep="last")
-        table.sort_values(KEYS[name]).to_csv(file, index=False, float_format="%.9g")
+        table.sort_values(KEYS[name]).to_csv(file, index=False, float_format=DIGITS)
     print(f"{len(tables['runs'])} runs collected")
+
+
+def steps_of(folder: RunFolder) -> pd.DataFrame:
+    """What a run, finished or not, logged at every tenth step."""
+    names = {"train/step_loss": "loss", "train/grad_mean": "mean", "train/grad_max": "max"}
+    rows = pd.read_csv(folder.metrics).reindex(columns=["step", *names]).dropna().rename(columns=names)
+    rows.insert(0, "run", folder.id)
+    return rows
 
 
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -205,7 +217,7 @@ def page() -> None:
 
 def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
     """Accuracy against cost and against speed, and gradients by step, as docs/results.png."""
-    gradients = pd.read_csv(HERE / "gradients.csv", dtype={"run": str}).merge(runs[["run", *CELL]], on="run")
+    gradients = pd.read_csv(HERE / "steps.csv", dtype={"run": str}).merge(runs[["run", *CELL]], on="run")
     low = cells["keep_rate"].min()
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.6), layout="constrained")
@@ -233,30 +245,42 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
 
 
 def check(folder: Path) -> bool:
-    """Compare runs that were trained again with runs.csv: to the last digit where machine and versions are the same,
-    else their accuracy with the spread of the runs of their cell."""
-    table = read()[0].set_index("run")
-    good = True
-    for file in sorted(folder.glob("*/results.json")):
-        results, run = json.loads(file.read_text()), file.parent.name.rpartition("-")[2]
-        if run not in table.index:
-            raise UserError(f"{file.parent.name}: runs.csv has no such run. Give a folder with runs of this table.")
-        recorded = table.loc[run]
-        here = {"device": f"{results['device']}, {results['precision']}", **results["versions"]}
+    """Compare runs that were trained again on this machine, to the end or not, with the CSV files.
+
+    Where machine and versions are the same, every digit: of loss and gradients at each step that was logged, and of a
+    finished run's test and weights. Elsewhere the accuracy of a finished run, with the spread of the runs of its cell.
+    """
+    table, steps = read()[0].set_index("run"), pd.read_csv(HERE / "steps.csv", dtype={"run": str})
+    good = bool(folders := [RunFolder(file.parent) for file in sorted(folder.glob("*/metrics.csv"))])
+    for run in folders:
+        if run.id not in table.index:
+            raise UserError(f"{run.name}: runs.csv has no such run. Give a folder with runs of this table.")
+        recorded, results = table.loc[run.id], run.read_results() if run.is_finished() else None
+        config = RunConfig.load(yaml.safe_load(run.config.read_text()), check=False)
+        here = {"device": f"{device_name(config)}, {resolved_precision(config)}", **versions()}
         others = [name for name in MACHINE if here[name] != recorded[name]]
-        cell = table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"]
-        if others:
-            spread = 3 * cell.std()
-            equal = abs(results["test_top1"] - recorded["test_top1"]) <= spread
-            how = f"within {spread:.1f} points, as {', '.join(others)} differ"
-        else:
-            equal = all(f"{results[name]:.9g}" == f"{recorded[name]:.9g}" for name in ("test_top1", "test_loss"))
-            equal &= results["weights_sha256"] == recorded["weights_sha256"]
-            how = "every digit"
-        print(file.parent.name)
-        numbers = f"top-1 {results['test_top1']:.4f}, recorded {recorded['test_top1']:.4f}"
-        print(f"  {numbers}: {'equal' if equal else 'DIFFERENT'} ({how})")
-        good &= bool(equal)
+        same = {}
+        if not others:
+            tables = (steps_of(run), steps[steps["run"] == run.id])
+            ours, theirs = (part.set_index(["run", "step"]).map(DIGITS.__mod__) for part in tables)
+            what = f"loss and gradients at {len(ours)} of {len(theirs)} steps, every digit"
+            same[what] = len(ours) > 0 and ours.equals(theirs.head(len(ours)))
+        elif results is None:
+            why = f"is not finished, and {', '.join(others)} differ"
+            raise UserError(f"{run.name} {why}. Repeat the command to finish it.")
+        if results is not None:
+            top1 = f"top-1 {results['test_top1']:.4f}, recorded {recorded['test_top1']:.4f}"
+            if others:
+                spread = 3 * table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"].std()
+                near = abs(results["test_top1"] - recorded["test_top1"]) <= spread
+                same[f"{top1}, within {spread:.1f} points, as {', '.join(others)} differ"] = near
+            else:
+                equal = all(DIGITS % results[name] == DIGITS % recorded[name] for name in ("test_top1", "test_loss"))
+                same[f"{top1}, loss and weights, every digit"] = (
+                    equal and results["weights_sha256"] == recorded["weights_sha256"]
+                )
+        print(run.name, *(f"  {'equal' if equal else 'DIFFERENT'}: {what}" for what, equal in same.items()), sep="\n")
+        good &= all(same.values())
     return good
 
 
