@@ -99,6 +99,11 @@ def test_onnx_and_its_script_answer_as_the_model_does(clca, tmp_path, capsys):
     assert [answer[1] for answer in answers] == [classifier.class_names[number] for number in logits.argmax(dim=1)]
     expected = logits.softmax(dim=1).amax(dim=1)
     assert [float(answer[2]) for answer in answers] == pytest.approx(expected.tolist(), abs=2e-4)
+    (broken := tmp_path / "broken.png").write_bytes(paths[0].read_bytes()[:40])
+    script = [*script[:2], broken, tmp_path / "none.png", paths[0]]
+    done = subprocess.run(script, env=kept, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.splitlines() == ["\t".join(answers[0])]
+    assert "broken.png" in done.stderr and "none.png" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_script_needs_nothing_but_three_packages():
