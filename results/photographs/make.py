@@ -41,7 +41,8 @@ DIGITS = "%.9g"  # all that a float32 has
 # A repeated run has the same digits where all of these are equal.
 MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
 PHOTOGRAPH = r"/([A-Z]\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
-PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
+GROUPED = " grouped folds"
+PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"), (f"clca{GROUPED}", f"base{GROUPED}"))
 
 
 def collect(folder: Path) -> None:
@@ -88,8 +89,7 @@ def read() -> tuple[pd.DataFrame, pd.DataFrame]:
 def variant(words: Iterable[str]) -> str:
     """What the settings of a run of the ablation add to the name of its plug-ins."""
     own = [word for word in words if word.startswith(("plugins.", "dataset.groups="))]
-    names = ("grouped folds" if word.startswith("dataset") else word.removeprefix("plugins.cache.") for word in own)
-    return "".join(f" {name}" for name in names)
+    return "".join(GROUPED if word.startswith("d") else f" {word.removeprefix('plugins.cache.')}" for word in own)
 
 
 def whole(runs: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +169,8 @@ def page() -> None:
     absent = grid.merge(runs[list(grid)], how="left", indicator="state").query("state == 'left_only'")
     absent = absent.groupby(CELL).size().rename("missing").reset_index()
     span = f"{LEVEL} % interval"
-    plain, ablated = cells[cells["plugins"].isin(PLUGINS)], pairs[~pairs["plugins"].isin(PLUGINS)].merge(cells, on=CELL)
+    is_ablation = pairs["than"] == pairs["plugins"].str.partition(" ")[0]
+    plain, ablated = cells[cells["plugins"].isin(PLUGINS)], pairs[is_ablation].merge(cells, on=CELL)
     accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "speed-up"]]
     accuracy += [
         [c.reducer, f"{c.keep_rate:g}", c.plugins, f"{c.top1:.1f}", f"{c.low:.1f} to {c.high:.1f}", str(c.seeds),
@@ -181,7 +182,7 @@ def page() -> None:
     difference += [
         [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {p.than}", f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}",
          str(p.seeds), verdict.get((p.low > 0, p.high < 0), "not decided")]
-        for p in pairs[pairs["plugins"].isin(PLUGINS)].itertuples()
+        for p in pairs[~is_ablation].itertuples()
     ]  # fmt: skip
     ablation = [["plug-ins", "top-1, %", span, "GMACs", "points", span, "reading"]]
     ablation += [
@@ -228,9 +229,9 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
                 marker = {"evit": "o", "none": "s"}.get(reducer, "^")
                 style = dict(fmt=marker, color=PLUGIN_COLOURS[plugins], capsize=3, markersize=5)
                 axis.errorbar(some[x], some["top1"], errors, label=plugins if reducer == "evit" else None, **style)
-                for cell in some.itertuples():
-                    place = dict(xytext=(5, 4), textcoords="offset points", fontsize=8)
-                    axis.annotate(f"{reducer} {cell.keep_rate:g}", (getattr(cell, x), cell.top1), **place)
+            for (reducer, rate), some in cells.groupby(CELL[:2]):
+                best, name = some.loc[some["top1"].idxmax()], reducer if rate == 1 else f"{reducer} {rate:g}"
+                axis.annotate(name, (best[x], best["top1"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
             axis.set(ylabel=f"top-1 of 261 leaves, % ({LEVEL} % interval)", ylim=(0, None))
             axis.margins(x=0.25)
         cost.set(xlabel="GMACs of one image")
