@@ -5,8 +5,12 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
+from PIL import Image
 
 from pages import ROOT
 from tiny import make_data, train
@@ -76,3 +80,21 @@ def test_runs_are_collected_and_checked(make, capsys):
     assert make.main(["check", "outputs"]) == 1
     with pytest.raises(UserError):
         make.main(["chekc", "outputs"])
+
+
+def test_neighbours_are_those_of_the_training_leaves(make):
+    folder, rows = Path("leaves"), []
+    for class_id, photograph, leaf in np.ndindex(2, 2, 2):
+        name = f"{class_id}/L000{class_id}{'AB'[photograph]}_{leaf}.png"
+        pattern = np.random.default_rng(class_id).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        (folder / "images" / str(class_id)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pattern).resize((64, 64)).save(folder / "images" / name)
+        rows.append((class_id, name))
+    pd.DataFrame(rows, columns=["class_id", "dir"]).to_csv(folder / "train_val.csv", index=False)
+    weights = timm.create_model("vit_small_patch14_dinov2.lvd142m").state_dict()
+    # Untrained, its blocks change next to nothing.
+    torch.save({name: torch.ones_like(w) if "gamma" in name else w for name, w in weights.items()}, "weights.pth")
+    make.main(["neighbours", "leaves", "weights.pth"])
+    found = pd.read_csv("results/photographs/neighbours.csv", keep_default_na=False)
+    assert (found.groupby(["method", "variant"]).size() == 8).all() and len(found) == 48
+    assert (found["class"] == found["predicted"]).all()

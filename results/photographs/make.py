@@ -1,72 +1,93 @@
 """The numbers behind docs/results.md, and the page.
 
-    python results/photographs/make.py collect RUNS    # folder with runs of the grid -> the CSV files beside this one
-    python results/photographs/make.py page            # the CSV files -> docs/results.md, docs/results.png, README.md
-    python results/photographs/make.py check RUNS      # runs that were trained again, against the CSV files
+    python results/photographs/make.py collect RUNS          # folder with runs of the grids -> the CSV files here
+    python results/photographs/make.py neighbours ROOT FILE  # photographs and weights -> neighbours.csv
+    python results/photographs/make.py page                  # the CSV files -> docs/results.md, its figure, README.md
+    python results/photographs/make.py check RUNS            # runs that were trained again, against the CSV files
 
 runs.csv          a row for each run, as `python -m ufgir.report runs=results/photographs/runs.csv` reads them
 predictions.csv   a row for each run and leaf that it tested: the class that the model took it for
-steps.csv         loss, mean and largest absolute gradient of each run, by step
-speed.csv         what `python -m ufgir.benchmark` measured for some cells; docs/results.md has the command
+steps.csv         loss, mean and largest absolute gradient of each run, at every tenth step
+neighbours.csv    the class of each leaf's nearest neighbour among the training leaves, without any training
+speed_*.csv       what `python -m ufgir.benchmark` measured for some cells; docs/results.md has the commands
 """
 
-import json
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 import yaml
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+import ufgir
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.config import RunConfig
-from ufgir.config.schema import resolved_precision
+from ufgir.config.schema import CacheConfig, resolved_precision, show
+from ufgir.data import load_splits
+from ufgir.data.images import load_image
+from ufgir.data.transforms import EvalTransform
 from ufgir.errors import UserError
 from ufgir.report.cells import LEVEL, bootstrap_interval
-from ufgir.report.collect import read_folders
+from ufgir.report.collect import names_of, read_folders
 from ufgir.report.figures import PLUGIN_COLOURS, STYLE
-from ufgir.report.tables import PLUGINS, REDUCERS
+from ufgir.report.tables import PLUGINS, arranged
 from ufgir.sweep.grid import label, load_grid
 from ufgir.training.facts import device_name, versions
 from ufgir.training.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-CELL = ["reducer", "keep_rate", "plugins"]
+MODEL = ["reducer", "keep_rate", "plugins"]
+CELL = [*MODEL, "variant"]  # variant: options of the cache, or BY_PHOTOGRAPH
+RUN = [*CELL, "seed", "fold"]
+BY_PHOTOGRAPH = "folds by photograph"
 KEYS = {"runs": ["run"], "predictions": ["run", "path"], "steps": ["run", "step"]}
 DIGITS = "%.9g"  # all that a float32 has
 # A repeated run has the same digits where all of these are equal.
 MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
-PHOTOGRAPH = r"/([A-Z]\d+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
-GROUPED = " grouped folds"
-PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"), (f"clca{GROUPED}", f"base{GROUPED}"))
+PHOTOGRAPH = r"/([A-Z][0-9]+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
+PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
 
 
 def collect(folder: Path) -> None:
-    """Add the finished runs below a folder to the CSV files; a run that is there already is replaced."""
+    """Add the finished runs of the grids below a folder to the CSV files; a run that is there already is replaced."""
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in KEYS}
-    for row in read_folders(folder).runs.itertuples(index=False):
-        path = folder / row.run
-        results = json.loads((path / "results.json").read_text())
-        run = path.name.rpartition("-")[2]
+    found = read_folders(folder).runs
+    for row in found[(found["protocol"] == "cv") & ~found["limited"]].itertuples(index=False):
+        run = RunFolder(folder / row.run)
+        results = run.read_results()
         facts = {name: results[name] for name in ("test_loss", "weights_sha256")} | results["versions"]
-        own = " ".join(word for word in results["overrides"] if variant([word]))
-        facts |= {"run": run, "variant": own, "epochs": results["config"]["trainer"]["max_epochs"]}
+        facts |= {"run": run.id, **place_of(results["config"]), "epochs": results["config"]["trainer"]["max_epochs"]}
         tables["runs"].append(pd.DataFrame([row._asdict() | facts]))
-        tested = pd.read_csv(path / "predictions.csv")
-        short = ["/".join(Path(image).parts[-2:]) for image in tested["path"]]
-        columns = {"run": run, "path": short, "class": tested["class"], "predicted": tested["top1"]}
-        tables["predictions"].append(pd.DataFrame(columns))
-        tables["steps"].append(steps_of(RunFolder(path)))
+        tested = pd.read_csv(run.predictions)
+        columns = {"run": run.id, "path": tested["path"].map(short), "class": tested["class"]}
+        tables["predictions"].append(pd.DataFrame({**columns, "predicted": tested["top1"]}))
+        tables["steps"].append(steps_of(run))
     for name, parts in tables.items():
         file = HERE / f"{name}.csv"
         before = [pd.read_csv(file, dtype={"run": str})] if file.exists() else []  # a hash may look like a number
         table = pd.concat([*before, *parts]).drop_duplicates(KEYS[name], keep="last")
         table.sort_values(KEYS[name]).to_csv(file, index=False, float_format=DIGITS)
     print(f"{len(tables['runs'])} runs collected")
+
+
+def place_of(values: dict) -> dict:
+    """`RUN` of a saved configuration: its cell, seed and fold."""
+    config, names = RunConfig.load(values, check=False), names_of(values)
+    options = config.plugins.cache.model_dump() if config.plugins.cache else {}
+    fields = CacheConfig.model_fields
+    variant = [f"{name}={show(value)}" for name, value in options.items() if value != fields[name].default]
+    variant += [BY_PHOTOGRAPH] if config.dataset.arguments().get("groups") else []
+    return {**{name: names[name] for name in RUN if name in names}, "variant": ", ".join(variant)}
+
+
+def short(path: str) -> str:
+    """CLASS/FILE of an image."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def steps_of(folder: RunFolder) -> pd.DataFrame:
@@ -77,19 +98,47 @@ def steps_of(folder: RunFolder) -> pd.DataFrame:
     return rows
 
 
+@torch.inference_mode()
+def neighbours(root: Path, weights: Path) -> None:
+    """Take each leaf for its nearest neighbour among the training leaves of its fold, by the correlation of grey
+    thumbnails, and of the class tokens of the pretrained model, with and without a reducer, which is not trained."""
+    splits = load_splits(root, protocol="cv", folds=4)
+    model = dict(backbone="dinov2_s", num_classes=splits.num_classes, img_size=224, checkpoint=weights)
+    reduced = ufgir.create_model(**model, reducer="evit", keep_rate=0.1).eval()
+    model, transform = ufgir.create_model(**model).eval(), EvalTransform(256, 224)
+    features = {"class tokens, unreduced": {}, "class tokens, evit 0.1": {}, "thumbnails of 24 x 24 pixels": {}}
+    for path in splits.paths(pd.concat(splits.roles.values())):
+        image = load_image(path)
+        thumbnail = np.asarray(image.convert("L").resize((24, 24)), dtype=float).ravel()
+        tokens = (each.forward_features(transform(image)[None])[0, 0].numpy() for each in (model, reduced))
+        for known, feature in zip(features.values(), (*tokens, thumbnail), strict=True):
+            known[path] = (feature - feature.mean()) / np.linalg.norm(feature - feature.mean())
+    tables = []
+    for variant, groups in (("", None), (BY_PHOTOGRAPH, PHOTOGRAPH)):
+        for fold in range(4):
+            splits = load_splits(root, protocol="cv", fold=fold, folds=4, groups=groups)
+            train, test = splits.paths(splits.train), splits.paths(splits.test)
+            names = np.array(splits.class_names)
+            for method, known in features.items():
+                nearest = np.argmax([[known[a] @ known[b] for b in train] for a in test], axis=1)
+                columns = {"path": [short(path) for path in test], "class": names[splits.test["class_id"]]}
+                predicted = names[splits.train["class_id"].iloc[nearest]]
+                tables.append(pd.DataFrame({"method": method, "variant": variant, **columns, "predicted": predicted}))
+    pd.concat(tables).to_csv(HERE / "neighbours.csv", index=False)
+
+
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs, and a row for each run and leaf with `correct` and the columns of its run."""
-    runs = pd.read_csv(HERE / "runs.csv", dtype={"run": str, "variant": str})
-    runs["plugins"] += runs["variant"].fillna("").map(lambda words: variant(words.split()))
+    """The runs, and a row for each run and leaf with `correct` and the columns of its run.
+
+    Raises:
+        UserError: two runs have the same cell, seed and fold.
+    """
+    runs = pd.read_csv(HERE / "runs.csv", dtype={"run": str, "variant": str}).fillna({"variant": ""})
+    if (twice := runs.duplicated(RUN)).any():
+        raise UserError(f"runs.csv: run {runs['run'][twice].iloc[0]} has the cell, seed and fold of another run.")
     predictions = pd.read_csv(HERE / "predictions.csv", dtype={"run": str})
-    images = predictions.merge(runs[["run", *CELL, "seed"]], on="run")
+    images = predictions.merge(runs[["run", *RUN]], on="run")
     return runs, images.assign(correct=images["class"] == images["predicted"])
-
-
-def variant(words: Iterable[str]) -> str:
-    """What the settings of a run of the ablation add to the name of its plug-ins."""
-    own = [word for word in words if word.startswith(("plugins.", "dataset.groups="))]
-    return "".join(GROUPED if word.startswith("d") else f" {word.removeprefix('plugins.cache.')}" for word in own)
 
 
 def whole(runs: pd.DataFrame) -> pd.DataFrame:
@@ -103,42 +152,48 @@ def interval(values: pd.Series) -> tuple[float, float, float]:
     Leaves that were cut out of one photograph are drawn together.
     """
     photographs = values.index.str.extract(PHOTOGRAPH, expand=False)
-    if photographs.isna().any():
-        raise UserError(f"predictions.csv: {values.index[photographs.isna()][0]} names no photograph.")
+    if photographs.isna().any() or values.isna().any():
+        raise UserError("predictions.csv: a path names no photograph, or a leaf was not tested by both models.")
     low, high = bootstrap_interval(100 * values.to_numpy(), photographs.to_numpy())
     return 100 * values.mean(), low, high
 
 
 def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """A row for each cell: accuracy with its interval, seeds, cost, minutes of one run, and speed where measured."""
+    """A row for each cell: accuracy with its interval, number of seeds, cost, and speed where it was measured."""
     rows = []
     for key, some in runs.groupby(CELL):
         leaves = images[images["run"].isin(some["run"])].groupby("path")["correct"].mean()
         mean, low, high = interval(leaves)
-        cost = some[["gmacs", "train_minutes"]].mean()
-        facts = {"top1": mean, "low": low, "high": high, "seeds": some["seed"].nunique()}
-        rows.append({**dict(zip(CELL, key, strict=True)), **facts, **cost})
-    names = [*REDUCERS, *PLUGINS, *sorted(set(runs["plugins"]) - set(PLUGINS))]
-    order = {name: number for number, name in enumerate(names)}
-    cells = pd.DataFrame(rows).sort_values(CELL, key=lambda column: column.map(lambda value: order.get(value, value)))
-    speed = pd.read_csv(HERE / "speed.csv")[[*CELL, "images_per_second", "speedup"]]
-    return cells.merge(speed, on=CELL, how="left")
+        facts = {"top1": mean, "low": low, "high": high, "seeds": some["seed"].nunique(), "gmacs": some["gmacs"].mean()}
+        rows.append({**dict(zip(CELL, key, strict=True)), **facts})
+    speed = pd.concat(map(pd.read_csv, sorted(HERE.glob("speed_*.csv"))))
+    speed.loc[speed["reducer"] == "tome", "keep_rate"] /= 2  # the paper counts both of its layers as one
+    speed = speed[[*MODEL, "images_per_second", "speedup", "speedup_low", "speedup_high"]]
+    return arranged(pd.DataFrame(rows), CELL).merge(speed, on=MODEL, how="left", validate="many_to_one")
 
 
 def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """A row for each pair of plug-in settings of a reducer and keep rate: the difference over seeds that both have."""
+    """A row for each two cells that are compared: the difference over seeds that both have, and those of single runs.
+
+    Cells of one reducer and keep rate are compared if they differ in the plug-ins, as `PAIRS` says, or if one is a
+    variant of the other.
+    """
     rows = []
-    variants = [(name, name.partition(" ")[0]) for name in sorted(set(runs["plugins"]) - set(PLUGINS))]
-    for key, some in runs.groupby(CELL[:2]):
-        for better, worse in (*PAIRS, *variants):
-            seeds = [set(some.loc[some["plugins"] == name, "seed"]) for name in (better, worse)]
-            if not (common := seeds[0] & seeds[1]):
+    for key, some in runs.groupby(MODEL[:2]):
+        cells = {cell: part for cell, part in some.groupby(["plugins", "variant"])}
+        pairs = [((a, variant), (b, variant)) for variant in some["variant"].unique() for a, b in PAIRS]
+        pairs += [((plugins, variant), (plugins, "")) for plugins, variant in cells if variant]
+        for better, worse in pairs:
+            if better not in cells or worse not in cells:
                 continue
-            chosen = images[images["run"].isin(some.loc[some["seed"].isin(common), "run"])]
-            leaves = chosen.pivot_table(index="path", columns="plugins", values="correct", aggfunc="mean")
-            mean, low, high = interval(leaves[better] - leaves[worse])
-            rows.append([*key, better, worse, len(common), mean, low, high])
-    return pd.DataFrame(rows, columns=[*CELL, "than", "seeds", "mean", "low", "high"])
+            seeds = sorted(set(cells[better]["seed"]) & set(cells[worse]["seed"]))
+            tested = [images[images["run"].isin(part["run"][part["seed"].isin(seeds)])] for part in
+                      (cells[better], cells[worse])]  # fmt: skip
+            mean, low, high = interval(np.subtract(*(part.groupby("path")["correct"].mean() for part in tested)))
+            folds = 100 * np.subtract(*(part.groupby(["seed", "fold"])["correct"].mean() for part in tested))
+            rows.append([*key, *better, *worse, len(seeds), mean, low, high, folds.min(), folds.max()])
+    than = ["than", "than_variant", "seeds", "mean", "low", "high", "least", "most"]
+    return pd.DataFrame(rows, columns=[*CELL, *than])
 
 
 def planned() -> pd.DataFrame:
@@ -146,9 +201,10 @@ def planned() -> pd.DataFrame:
     rows = []
     for job in [*load_grid("photographs").expand(), *load_grid("photographs_ablation").expand()]:
         row = {"reducer": "evit", "plugins": "clca", **dict(word.split("=", 1) for word in job)}
-        row["plugins"] += variant(job)
-        rows.append({**row, "keep_rate": float(label(job, "keep_rate") or 0.1)})
-    return pd.DataFrame(rows)[[*CELL, "seed", "fold"]].astype({"seed": int, "fold": int})
+        options = [word.removeprefix("plugins.cache.") for word in job if word.startswith("plugins.cache.")]
+        variant = BY_PHOTOGRAPH if "dataset.groups" in row else ", ".join(options)
+        rows.append({**row, "variant": variant, "keep_rate": float(label(job, "keep_rate") or 0.1)})
+    return pd.DataFrame(rows)[RUN].astype({"seed": int, "fold": int})
 
 
 def markdown(rows: list[list[str]]) -> str:
@@ -166,44 +222,48 @@ def page() -> None:
         raise UserError("runs.csv: there is no cell of which every fold was tested. Collect more runs.")
     cells, pairs = cells_of(finished, images), differences_of(finished, images)
     grid = planned()
-    absent = grid.merge(runs[list(grid)], how="left", indicator="state").query("state == 'left_only'")
+    absent = grid.merge(runs[RUN], how="left", indicator="state").query("state == 'left_only'")
     absent = absent.groupby(CELL).size().rename("missing").reset_index()
-    span = f"{LEVEL} % interval"
-    is_ablation = pairs["than"] == pairs["plugins"].str.partition(" ")[0]
-    plain, ablated = cells[cells["plugins"].isin(PLUGINS)], pairs[is_ablation].merge(cells, on=CELL)
-    accuracy = [["reducer", "keep rate", "plug-ins", "top-1, %", span, "seeds", "GMACs", "images/s", "speed-up"]]
-    accuracy += [
-        [c.reducer, f"{c.keep_rate:g}", c.plugins, f"{c.top1:.1f}", f"{c.low:.1f} to {c.high:.1f}", str(c.seeds),
-         f"{c.gmacs:.2f}", f"{c.images_per_second:.1f}".replace("nan", "–"), f"{c.speedup:.2f}".replace("nan", "–")]
-        for c in plain.itertuples()
-    ]  # fmt: skip
-    verdict = {(True, False): "better", (False, True): "worse"}
-    difference = [["reducer", "keep rate", "pair", "points", span, "seeds", "reading"]]
-    difference += [
-        [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {p.than}", f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}",
-         str(p.seeds), verdict.get((p.low > 0, p.high < 0), "not decided")]
-        for p in pairs[~is_ablation].itertuples()
-    ]  # fmt: skip
-    ablation = [["plug-ins", "top-1, %", span, "GMACs", "points", span, "reading"]]
-    ablation += [
-        [p.plugins, f"{p.top1:.1f}", f"{p.low_y:.1f} to {p.high_y:.1f}", f"{p.gmacs:.2f}", f"{p.mean:+.1f}",
-         f"{p.low_x:+.1f} to {p.high_x:+.1f}", verdict.get((p.low_x > 0, p.high_x < 0), "not decided")]
-        for p in ablated.itertuples()
-    ]  # fmt: skip
+    absent["text"] = (absent["plugins"] + " " + absent["variant"]).str.strip() + " " + absent["missing"].astype(str)
+    done = len(grid) - absent["missing"].sum()
     missing = "; ".join(
-        f"{reducer} {rate:g}: {', '.join(f'{c.plugins} {c.missing}' for c in some.itertuples())}"
-        for (reducer, rate), some in absent.groupby(CELL[:2])
+        f"{reducer} {rate:g}: {', '.join(some['text'])}" for (reducer, rate), some in absent.groupby(MODEL[:2])
     )
     hours, devices = runs["train_minutes"].sum() / 60, "; ".join(sorted(runs["device"].unique()))
-    versions = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
-    done = len(grid) - absent["missing"].sum()
+    packages = ", ".join(f"{name} {' and '.join(sorted(runs[name].unique()))}" for name in MACHINE[1:])
     others = f" and {len(runs) - done} others (see Ablation)" if len(runs) > done else ""
+    span, split = f"{LEVEL} % interval", {"": "leaf", BY_PHOTOGRAPH: "photograph"}
+    accuracy = [
+        ["reducer", "keep rate", "plug-ins", "folds by", "top-1, %", span, "seeds", "GMACs", "images/s", "speed-up"]
+    ]
+    for c in cells[cells["variant"].isin(split)].itertuples():
+        speed = [f"{c.images_per_second:.1f}", f"{c.speedup:.2f} ({c.speedup_low:.2f} to {c.speedup_high:.2f})"]
+        speed = speed if c.speedup > 0 and not c.variant else ["–", "–"]
+        top1 = [f"{c.top1:.1f}", f"{c.low:.1f} to {c.high:.1f}", str(c.seeds), f"{c.gmacs:.2f}"]
+        accuracy.append([c.reducer, f"{c.keep_rate:g}", c.plugins, split[c.variant], *top1, *speed])
+    difference = [["reducer", "keep rate", "pair", "folds by", "points", span, "single folds", "seeds", "reading"]]
+    for p in pairs[pairs["variant"] == pairs["than_variant"]].itertuples():
+        points = [f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}", f"{p.least:+.1f} to {p.most:+.1f}", str(p.seeds)]
+        names = [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {p.than}", split.get(p.variant, p.variant)]
+        difference.append([*names, *points, reading(p.low, p.high)])
+    ablation = [["reducer", "keep rate", "plug-ins", "variant", "top-1, %", "GMACs", "points", span, "reading"]]
+    pairs = pairs[pairs["variant"] != pairs["than_variant"]].merge(cells, on=CELL, suffixes=("", "_cell"))
+    for p in pairs.itertuples():
+        numbers = [f"{p.top1:.1f}", f"{p.gmacs:.2f}", f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}"]
+        names = [p.reducer, f"{p.keep_rate:g}", p.plugins, p.variant]
+        ablation.append([*names, *numbers, reading(p.low, p.high)])
+    nearest = [["nearest neighbour among", "folds by", "top-1, %", span]]
+    found = pd.read_csv(HERE / "neighbours.csv", keep_default_na=False)
+    for (method, variant), leaves in found.groupby(["method", "variant"]):
+        mean, low, high = interval((leaves["class"] == leaves["predicted"]).set_axis(leaves["path"]))
+        nearest.append([method, split[variant], f"{mean:.1f}", f"{low:.1f} to {high:.1f}"])
     parts = {
         "runs": f"{done} of the {len(grid)} runs of both grids{others}, {hours:.1f} hours of training.\n\n"
-        f"- Machine: {devices}\n- Versions: {versions}\n- Not run, with the number of runs: {missing or 'nothing'}",
+        f"- Machine: {devices}\n- Versions: {packages}\n- Not run, with the number of runs: {missing or 'nothing'}",
         "accuracy": markdown(accuracy),
         "differences": markdown(difference),
         "ablation": markdown(ablation),
+        "neighbours": markdown(nearest),
     }
     for file in (ROOT / "docs" / "results.md", ROOT / "README.md"):
         text = file.read_text()
@@ -213,35 +273,42 @@ def page() -> None:
                 before, _, after = text.partition(head)
                 text = before + head + part + "\n" + rest + after.partition(rest)[2]
         file.write_text(text)
-    draw(plain, finished)
+    draw(cells[cells["variant"] == ""], finished)
+
+
+def reading(low: float, high: float) -> str:
+    """What the interval of a difference says."""
+    return "better" if low > 0 else "worse" if high < 0 else "not decided"
 
 
 def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
     """Accuracy against cost and against speed, and gradients by step, as docs/results.png."""
     gradients = pd.read_csv(HERE / "steps.csv", dtype={"run": str}).merge(runs[["run", *CELL]], on="run")
-    low = cells["keep_rate"].min()
+    rate = cells["keep_rate"].min()
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.6), layout="constrained")
         cost, speed, steps = figure.subplots(1, 3)
         for axis, x in ((cost, "gmacs"), (speed, "images_per_second")):
-            for (plugins, reducer), some in cells.groupby(["plugins", "reducer"], sort=False):
+            shown = cells.dropna(subset=[x])
+            for (plugins, reducer), some in shown.groupby(["plugins", "reducer"], sort=False):
                 errors = [some["top1"] - some["low"], some["high"] - some["top1"]]
                 marker = {"evit": "o", "none": "s"}.get(reducer, "^")
                 style = dict(fmt=marker, color=PLUGIN_COLOURS[plugins], capsize=3, markersize=5)
                 axis.errorbar(some[x], some["top1"], errors, label=plugins if reducer == "evit" else None, **style)
-            for (reducer, rate), some in cells.groupby(CELL[:2]):
-                best, name = some.loc[some["top1"].idxmax()], reducer if rate == 1 else f"{reducer} {rate:g}"
+            for (reducer, kept), some in shown.groupby(MODEL[:2]):
+                best, name = some.loc[some["top1"].idxmax()], reducer if kept == 1 else f"{reducer} {kept:g}"
+                axis.plot(some[x], some["top1"], color="#cccccc", linewidth=1, zorder=0)
                 axis.annotate(name, (best[x], best["top1"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
             axis.set(ylabel=f"top-1 of 261 leaves, % ({LEVEL} % interval)", ylim=(0, None))
             axis.margins(x=0.25)
         cost.set(xlabel="GMACs of one image")
         speed.set(xlabel="images per second")
-        shown = gradients[(gradients["reducer"] == "evit") & (gradients["keep_rate"] == low)]
+        shown = gradients.query("reducer == 'evit' and keep_rate == @rate and variant == ''")
         for plugins in [name for name in PLUGINS if name in set(shown["plugins"])]:
             line = shown[shown["plugins"] == plugins].groupby("step")["mean"].mean()
             steps.plot(line.index, line, color=PLUGIN_COLOURS[plugins], label=plugins)
-        steps.set(xlabel="step", ylabel=f"mean absolute gradient, evit {low:g}", yscale="log")
-        cost.legend(loc="lower right")
+        steps.set(xlabel="step", ylabel=f"mean absolute gradient, evit {rate:g}", yscale="log")
+        steps.legend()
         figure.savefig(ROOT / "docs" / "results.png", dpi=130, metadata={"Software": None})
 
 
@@ -249,37 +316,44 @@ def check(folder: Path) -> bool:
     """Compare runs that were trained again on this machine, to the end or not, with the CSV files.
 
     Where machine and versions are the same, every digit: of loss and gradients at each step that was logged, and of a
-    finished run's test and weights. Elsewhere the accuracy of a finished run, with the spread of the runs of its cell.
+    finished run's test and weights. Elsewhere the accuracy of a finished run: it may be three standard deviations of
+    the runs of its cell away.
+
+    Raises:
+        UserError: a run is not of this table, or has not come far enough.
     """
-    table, steps = read()[0].set_index("run"), pd.read_csv(HERE / "steps.csv", dtype={"run": str})
-    good = bool(folders := [RunFolder(file.parent) for file in sorted(folder.glob("*/metrics.csv"))])
+    table, steps = read()[0], pd.read_csv(HERE / "steps.csv", dtype={"run": str})
+    folders = [RunFolder(file.parent) for file in sorted(folder.glob("*/metrics.csv"))]
+    if not folders:
+        raise UserError(f"{folder}: there is no run. Train one of docs/results.md first.")
+    good = True
     for run in folders:
-        if run.id not in table.index:
+        values = yaml.safe_load(run.config.read_text())
+        place, results = place_of(values), run.read_results() if run.is_finished() else None
+        alike = table[(table[RUN].astype(str) == pd.Series(place)[RUN].astype(str)).all(axis=1)]
+        if alike.empty:
             raise UserError(f"{run.name}: runs.csv has no such run. Give a folder with runs of this table.")
-        recorded, results = table.loc[run.id], run.read_results() if run.is_finished() else None
-        config = RunConfig.load(yaml.safe_load(run.config.read_text()), check=False)
+        recorded, config = alike.iloc[0], RunConfig.load(values, check=False)
         here = {"device": f"{device_name(config)}, {resolved_precision(config)}", **versions()}
-        others = [name for name in MACHINE if here[name] != recorded[name]]
+        others = ", ".join(name for name in MACHINE if here[name] != recorded[name])
+        ours, theirs = steps_of(run), steps[steps["run"] == recorded["run"]]
+        if results is None and (others or ours.empty):
+            why = f"as {others} differ, only its accuracy can be compared" if others else "no step is logged yet"
+            raise UserError(f"{run.name} is not finished: {why}. Repeat the command to continue it.")
         same = {}
         if not others:
-            tables = (steps_of(run), steps[steps["run"] == run.id])
-            ours, theirs = (part.set_index(["run", "step"]).map(DIGITS.__mod__) for part in tables)
-            what = f"loss and gradients at {len(ours)} of {len(theirs)} steps, every digit"
-            same[what] = len(ours) > 0 and ours.equals(theirs.head(len(ours)))
-        elif results is None:
-            why = f"is not finished, and {', '.join(others)} differ"
-            raise UserError(f"{run.name} {why}. Repeat the command to finish it.")
+            ours, theirs = (part.drop(columns="run").map(DIGITS.__mod__) for part in (ours, theirs))
+            same[f"loss and gradients at {len(ours)} of {len(theirs)} steps, every digit"] = np.array_equal(
+                ours, theirs.head(len(ours))
+            )
         if results is not None:
-            top1 = f"top-1 {results['test_top1']:.4f}, recorded {recorded['test_top1']:.4f}"
-            if others:
-                spread = 3 * table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"].std()
-                near = abs(results["test_top1"] - recorded["test_top1"]) <= spread
-                same[f"{top1}, within {spread:.1f} points, as {', '.join(others)} differ"] = near
-            else:
-                equal = all(DIGITS % results[name] == DIGITS % recorded[name] for name in ("test_top1", "test_loss"))
-                same[f"{top1}, loss and weights, every digit"] = (
-                    equal and results["weights_sha256"] == recorded["weights_sha256"]
-                )
+            spread = 3 * table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"].std()
+            how = f"at most {spread:.1f} away, as {others} differ" if others else "loss and weights, every digit"
+            is_near = abs(results["test_top1"] - recorded["test_top1"]) <= spread
+            is_equal = results["weights_sha256"] == recorded["weights_sha256"]
+            is_equal &= all(DIGITS % results[name] == DIGITS % recorded[name] for name in ("test_top1", "test_loss"))
+            top1 = f"top-1 {results['test_top1']:.2f}, recorded {recorded['test_top1']:.2f}"
+            same[f"{top1}, {how}"] = is_near if others else is_equal
         print(run.name, *(f"  {'equal' if equal else 'DIFFERENT'}: {what}" for what, equal in same.items()), sep="\n")
         good &= all(same.values())
     return good
@@ -289,12 +363,15 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["collect", folder]:
             collect(Path(folder))
+        case ["neighbours", root, weights]:
+            neighbours(Path(root), Path(weights))
         case ["page"]:
             page()
         case ["check", folder]:
             return DONE if check(Path(folder)) else FAILED
         case _:
-            raise UserError(f"{' '.join(arguments) or 'no command'}: expected collect RUNS, page or check RUNS.")
+            commands = "collect RUNS, neighbours ROOT FILE, page or check RUNS"
+            raise UserError(f"{' '.join(arguments) or 'no command'}: expected {commands}.")
     return DONE
 
 
