@@ -34,11 +34,6 @@ if TYPE_CHECKING:
     from ufgir.models import ReducedViT
     from ufgir.models.authors_settings import AuthorsSettings, Setting
 
-PLUGINS = {
-    "base": ("linear", False), "cla": ("cla", False), "clc": ("linear", True), "clca": ("cla", True),
-    "ifa": ("ifa", False),
-}  # fmt: skip  # -> head, and whether there is a cache
-
 Split = BeforeValidator(lambda text: text.strip("[]").split(","))
 
 
@@ -121,6 +116,7 @@ def main(arguments: list[str]) -> int:
 
 def given_settings(options: BaseModel) -> "dict[str, Setting]":
     """What the user said about the model."""
+    from ufgir.config.identity import PLUGINS
     from ufgir.models.authors_settings import Setting
 
     given = {}
@@ -149,14 +145,15 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
         UserError: there is no such configuration.
     """
     from ufgir.config import RunConfig, compose
+    from ufgir.config.identity import PLUGINS
     from ufgir.data.ultra_fgvc import SETS
     from ufgir.models.backbones import timm_name_and_kwargs
 
     values = dict(values)
     head, cached, data = values.pop("plugins.head.name"), values.pop("plugins.cache"), values.pop("dataset", "")
     dataset = next((ours for ours, known in SETS.items() if data.lower() in known.aliases.split()), "csv")
-    # The IFA head with the cache has no file of its own.
-    plugins = next((name for name, parts in PLUGINS.items() if parts == (head, cached)), "clc")
+    plugins = next(name for name, parts in PLUGINS.items() if parts == (head, cached))
+    plugins = "clc" if plugins == "clc-ifa" else plugins  # which has no file of its own
     config = compose([f"dataset={dataset}", f"reducer={values.pop('reducer')}", f"plugins={plugins}"])
     if data and dataset == "csv":
         config["dataset"]["name"] = data

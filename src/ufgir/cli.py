@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ufgir.errors import RunFailed, UfgirWarning, UserError, did_you_mean, exception_chain
+from ufgir.errors import RunFailed, UfgirWarning, UserError, did_you_mean, exception_chain, is_out_of_memory
 
 if typing.TYPE_CHECKING:
     from ufgir.training.trained import Trained
@@ -65,6 +65,11 @@ def run_command(
         return USER_ERROR
     except RunFailed as error:
         print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print("failed: out of memory. Lower batch_size, image_size or keep_rate.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command starts again, a run continues from its last whole epoch", file=sys.stderr)

@@ -71,6 +71,7 @@ def main(arguments: list[str]) -> int:
     options = parse_options(Options, arguments)
     file = None if options.out is None else given_file(options.out)
 
+    from ufgir.config.schema import rate_text
     from ufgir.inference import evaluate
     from ufgir.training.checkpoint import weights_digest
     from ufgir.training.facts import print_table
@@ -98,7 +99,7 @@ def main(arguments: list[str]) -> int:
             points.append(point := {**tested.numbers, **kind, "weights_sha256": digest})
             if is_curve:
                 top1 = point.get("test_top1", point.get("val_top1"))
-                rate = evaluate.rate_text(config.keep_rate) + ", recalibrated" * recalibrated
+                rate = rate_text(config.keep_rate) + ", recalibrated" * recalibrated
                 print(f"keep rate {rate}: top-1 {top1:.2f} %, {point['gmacs']:.4f} GMACs", flush=True)
     folder = file.with_suffix("")
     if is_curve:
@@ -140,7 +141,7 @@ def default_file(trained: Any, configs: list, given: dict[str, Any]) -> Path:
 
     Weights outside of a run's folder have no test of their own from which other data would differ.
     """
-    from ufgir.inference.evaluate import rate_text
+    from ufgir.config.schema import rate_text
 
     folder = trained.place
     before, now, parts = trained.config, configs[0], ["evaluation"]

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from ufgir.config import RunIdentity, axes, cell, load_config
-from ufgir.config.identity import run_hash
+from ufgir.config import axes, cell, load_config, run_name
+from ufgir.config.identity import run_hash, slug
+from ufgir.config.parts import file_digest, source_digest
 
 OVERRIDES = ("backbone=micro", "image_size=32")
 TABLES = "0" * 64
@@ -55,8 +56,6 @@ def test_the_identity_is_that_of_any_machine(monkeypatch):
 
 
 def test_the_source_of_a_users_class_counts(tmp_path, monkeypatch):
-    from ufgir.config.parts import source_digest
-
     monkeypatch.syspath_prepend(str(tmp_path))
     file = tmp_path / "my_parts.py"
     file.write_text("from torch.optim import SGD\n\n\nclass Mine(SGD):\n    pass\n")
@@ -64,13 +63,12 @@ def test_the_source_of_a_users_class_counts(tmp_path, monkeypatch):
     before = hash_of(*own)
     file.write_text(file.read_text() + "    step_size = 2\n")
     source_digest.cache_clear()
+    file_digest.cache_clear()
     assert hash_of(*own) != before
     sys.modules.pop("my_parts")
 
 
 def test_the_weights_of_a_checkpoint_count(tmp_path):
-    from ufgir.config.identity import file_digest
-
     file = tmp_path / "weights.pt"
     hashes = set()
     for content in (b"a", b"b"):
@@ -82,9 +80,9 @@ def test_the_weights_of_a_checkpoint_count(tmp_path):
 
 def test_names_are_readable():
     config = load_config([*OVERRIDES, "keep_rate=[0.7,0.5,0.3]", "seed=10"])
-    assert RunIdentity.of(config, TABLES).name.startswith("leaves-micro-evit-0.7_0.5_0.3-clca-32-s10-")
+    assert run_name(config, TABLES).startswith("leaves-micro-evit-0.7_0.5_0.3-clca-32-s10-")
     config = load_config([*OVERRIDES, "protocol=cv", "fold=2", "folds=4", "reduction_layers=[2,5]", "reducer=tome"])
-    assert RunIdentity.of(config, TABLES).slug == "leaves-micro-tome-0.5-at_2_5-clca-32-cv-fold2of4-s1"
+    assert slug(config) == "leaves-micro-tome-0.5-at_2_5-clca-32-cv-fold2of4-s1"
     assert axes(config)["fold"] == 2
 
 

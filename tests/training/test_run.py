@@ -255,6 +255,11 @@ def test_callbacks_of_ours(here):
     )
 
 
+def test_a_limited_validation_is_no_failure(here):
+    results, _ = train("protocol=val", "trainer.max_epochs=1", "+trainer.limit_val_batches=1")
+    assert results["status"] == "finished" and results["val_images"] == 4
+
+
 def test_several_loggers_at_once(here):
     pytest.importorskip("tensorboard")
     _, folder = train("logger=[wandb,tensorboard]", "trainer.max_epochs=1", "callbacks=tokens")

@@ -69,16 +69,8 @@ class GridSweeper(Sweeper):
     Without a grid every combination of the values on the command line is a run.
     """
 
-    def __init__(
-        self,
-        name: str | None,
-        words: Sequence[str],
-        union: Sequence | None,
-        published_lr: bool,
-        wait: bool,
-    ) -> None:
-        self.wait = wait
-        self.grid = {"name": name, "words": words, "union": union, "published_lr": published_lr}
+    def __init__(self, wait: bool, **grid: Any) -> None:
+        self.wait, self.grid = wait, grid
         self.launcher: Any = None
         self.hydra_config: DictConfig | None = None
 

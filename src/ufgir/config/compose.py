@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from itertools import takewhile
+from itertools import accumulate, chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ufgir.config.schema import RunConfig
 from ufgir.errors import UserError, did_you_mean
-from ufgir.utils import project_dir
+from ufgir.utils import flatten, project_dir
 
 # Presets of ours have the names of the launchers' own, which Hydra reads as a check of ours, in each process of a grid.
 warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema")
@@ -227,7 +227,7 @@ def hydra_errors() -> Iterator[None]:
 
 def describe_hydra_error(error: Exception) -> str:
     """An error of Hydra in one or two sentences, with the closest name that exists."""
-    text = " ".join(line.strip() for cause in [error] for line in str(cause).splitlines() if line.strip())
+    text = " ".join(str(error).split())
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None and "In '" in text:
         text = f"{text} {str(error.__cause__).splitlines()[0]}"
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -252,16 +252,8 @@ def _choices(text: str, group: str) -> list[str]:
 
 def _known_keys() -> list[str]:
     """Dotted names of the default configuration, and the groups."""
-    config = compose(())
-    names = list(GROUPS)
-
-    def walk(node: dict, prefix: str) -> None:
-        for name, value in node.items():
-            names.append(f"{prefix}{name}")
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{name}.")
-
-    walk(config, "")
+    paths = (accumulate(key.split("."), "{}.{}".format) for key in flatten(compose(())))
+    names = [*GROUPS, *dict.fromkeys(chain.from_iterable(paths))]
     return [*names, *{name.rpartition(".")[2] for name in names}]
 
 

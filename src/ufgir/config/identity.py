@@ -4,13 +4,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ufgir.config.parts import source_digest, targets
-from ufgir.config.schema import RunConfig
+from ufgir.config.parts import file_digest, source_digest, targets
+from ufgir.config.schema import RunConfig, rate_text
 from ufgir.utils import expand_path
 
 WITHOUT_EFFECT = (
@@ -25,47 +23,32 @@ WITHOUT_EFFECT = (
 RECIPE = ("dataset.name", "dataset.epochs", "dataset.pretrained")
 OBSERVERS = ("ufgir.inference.token_maps.TokenPictures", "ufgir.training.callbacks.Throughput")  # change no number
 PAPER_LAYERS = [3, 6, 9]
+PLUGINS = {
+    "base": ("linear", False), "cla": ("cla", False), "clc": ("linear", True), "clca": ("cla", True),
+    "ifa": ("ifa", False), "clc-ifa": ("ifa", True),
+}  # fmt: skip  # what a run with them is called -> head, and whether there is a cache
 
 
-@dataclass(frozen=True)
-class RunIdentity:
-    """The name of a run and its parts.
+def run_name(config: RunConfig, tables_digest: str) -> str:
+    """The name of a run's folder: `leaves-deit_s-evit-0.1-clca-224-s1-<hash>`.
 
-    Attributes:
-        slug: readable, safe as a file name: `leaves-deit_s-evit-0.1-clca-224-s1`.
-        hash: ten hexadecimal digits.
+    Args:
+        config: of the run.
+        tables_digest: of the split tables that are trained and tested on.
     """
-
-    slug: str
-    hash: str
-
-    @classmethod
-    def of(cls, config: RunConfig, tables_digest: str) -> "RunIdentity":
-        """The identity of a run.
-
-        Args:
-            config: its configuration.
-            tables_digest: of the split tables that are trained and tested on.
-        """
-        return cls(slug(config), run_hash(config, tables_digest))
-
-    @property
-    def name(self) -> str:
-        return f"{self.slug}-{self.hash}"
+    return f"{slug(config)}-{run_hash(config, tables_digest)}"
 
 
 def slug(config: RunConfig) -> str:
-    """Readable name of a run."""
+    """Readable name of a run, safe as a file name."""
     values = axes(config)
     layers = config.reduction_layers
     parts = [
         _safe(values["dataset"]),
         _safe(values["backbone"]),
         _safe(values["reducer"]),
-        str(values["keep_rate"]).rstrip("0").rstrip(".")
-        if isinstance(values["keep_rate"], float)
-        else values["keep_rate"],
-        "" if layers == PAPER_LAYERS else f"at_{_joined(layers)}",
+        rate_text(config.keep_rate, "_"),
+        "" if layers == PAPER_LAYERS else f"at_{rate_text(layers, '_')}",
         _safe(values["plugins"]),
         str(config.image_size),
         "" if config.protocol == "test" else config.protocol,
@@ -84,7 +67,7 @@ def axes(config: RunConfig) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "backbone": backbone_label(config.backbone.name, config.backbone.kwargs),
         "reducer": config.reducer.name,
-        "keep_rate": _joined(rate) if isinstance(rate, list) else rate,
+        "keep_rate": rate_text(rate, "_") if isinstance(rate, list) else rate,
         "plugins": plugins_label(config),
         "image_size": config.image_size,
         "lr": config.optim.get("lr"),
@@ -99,9 +82,8 @@ def plugins_label(config: RunConfig) -> str:
     head = config.plugins.head
     name = head.get("name") or str(head.get("_target_", "")).rpartition(".")[2]
     cached = config.plugins.cache is not None
-    return {"linear": "clc" if cached else "base", "cla": "clca" if cached else "cla"}.get(
-        name, f"clc-{name}" if cached else name
-    )
+    known = {parts: label for label, parts in PLUGINS.items()}
+    return known.get((name, cached), f"clc-{name}" if cached else name)
 
 
 def cell(config: RunConfig) -> str:
@@ -158,17 +140,6 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-@cache
-def file_digest(path: str) -> str:
-    """SHA-256 of a file; a grid asks for the same file thousands of times."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _joined(numbers: list) -> str:
-    return "_".join(f"{number:g}" for number in numbers)
 
 
 def _safe(text: str) -> str:

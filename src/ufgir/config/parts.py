@@ -165,9 +165,12 @@ def source_digest(target: str) -> str | None:
             continue
         if spec is not None and spec.origin and Path(spec.origin).is_file():
             is_ours = module.partition(".")[0] == "ufgir"
-            return None if is_ours or spec.origin.startswith(INSTALLED) else _digest(spec.origin)
+            return None if is_ours or spec.origin.startswith(INSTALLED) else file_digest(spec.origin)
     return None
 
 
-def _digest(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+@cache
+def file_digest(path: str) -> str:
+    """SHA-256 of a file; a grid asks for the same file thousands of times."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """What a run's configuration may be. Heavy libraries are imported only where a check needs them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,7 +50,6 @@ def _devices(value: Any) -> Any:
 
 
 Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 KeepRate = Annotated[float | list[float] | None, BeforeValidator(_keep_rate)]
 Batches = Annotated[int | float, BeforeValidator(_batches)]
 
@@ -275,6 +274,11 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(show, value)) + "]"
     return str(value)
+
+
+def rate_text(rate: float | Sequence[float], joint: str = " ") -> str:
+    """A keep rate, or one for each stage, as text."""
+    return joint.join(f"{number:g}" for number in (rate if isinstance(rate, Sequence) else [rate]))
 
 
 def uses_cuda(config: RunConfig) -> bool:

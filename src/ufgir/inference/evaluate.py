@@ -14,10 +14,11 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassF1
 
 from ufgir.config import RunConfig
 from ufgir.config.compose import compose
+from ufgir.config.schema import rate_text
 from ufgir.data import ImageDataModule
 from ufgir.errors import UserError
 from ufgir.inference.contact_sheet import confusion_sheet
-from ufgir.inference.predict import classify, oom_as_failure
+from ufgir.inference.predict import classify
 from ufgir.models import ReducedViT, count_macs
 from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
@@ -150,7 +151,7 @@ def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: Imag
     gmacs = round(count_macs(model, config.image_size) / 1e9, 4)
     module = LitClassifier(model, num_classes=data.num_classes)
     reset_peak_memory()  # another keep rate may have been tested before
-    with quiet_lightning(), oom_as_failure():
+    with quiet_lightning():
         untrained = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
         numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, untrained, [scores])
     numbers |= {f"{role}_f1": round(100 * scores.f1.compute().item(), 4)}
@@ -254,11 +255,6 @@ def write_curve(points: Sequence[Mapping[str, Any]], trained: Trained, classes: 
     own, data = rate_text(trained.config.keep_rate), f"{points[0]['dataset']}, {points[0]['image_size']} px"
     title = f"{trained.config.reducer.name} trained at keep rate {own}, tested at others\n{data}"
     save_figure(curve_figure(table, own, title, classes), folder, "keep_rates", ("png", "svg"))
-
-
-def rate_text(rate: float | list[float], joint: str = " ") -> str:
-    """A keep rate, or one for each stage, as text."""
-    return joint.join(f"{number:g}" for number in (rate if isinstance(rate, list) else [rate]))
 
 
 def curve_figure(table: pd.DataFrame, trained_rate: str, title: str, classes: int) -> Figure:

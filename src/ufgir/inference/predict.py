@@ -1,7 +1,6 @@
 """From image files to classes."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from torch import Tensor
 from ufgir.config import RunConfig
 from ufgir.config.schema import resolved_precision
 from ufgir.data.transforms import decode_for_test, normalize
-from ufgir.errors import RunFailed, is_out_of_memory
 from ufgir.models import ReducedViT
 from ufgir.training.predictions import Prediction, top_classes
 from ufgir.training.run import quiet_lightning
@@ -31,9 +29,6 @@ def classify(
 
     Yields:
         each path in its order, with the prediction or with the reason why it cannot be read.
-
-    Raises:
-        RunFailed: the device has too little memory for a batch.
     """
     with quiet_lightning():
         fabric = Fabric(accelerator=config.trainer.accelerator, devices=1, precision=resolved_precision(config))
@@ -43,23 +38,8 @@ def classify(
         readable = [pixels for _, pixels in batch if isinstance(pixels, Tensor)]
         predictions: Iterator[Prediction] = iter(())
         if readable:
-            with oom_as_failure(), torch.inference_mode():
+            with torch.inference_mode():
                 pixels = fabric.to_device(torch.stack(readable))
                 predictions = iter(top_classes(module(normalize(pixels)).float()))
         for path, pixels in batch:
             yield path, pixels if isinstance(pixels, str) else next(predictions)
-
-
-@contextmanager
-def oom_as_failure() -> Iterator[None]:
-    """Report too little memory as a failure with a remedy.
-
-    Raises:
-        RunFailed: instead of what torch raises then.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise RunFailed("out of memory. Lower batch_size, image_size or keep_rate.") from error
-        raise

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
+from ufgir.config.schema import rate_text
 from ufgir.data.transforms import decode_for_test
 from ufgir.errors import UfgirWarning, summarize
 from ufgir.inference.token_trace import ClassAttention, PatchMap, PatchState, TokenTrace, trace_tokens
@@ -95,8 +96,7 @@ def describe_model(model: ReducedViT, arguments: Mapping[str, Any]) -> str:
         part = arguments.get(key, default)
         part = part.get("name") or part["_target_"].rpartition(".")[2] if isinstance(part, Mapping) else part
         names[key] = part if isinstance(part, str) else part.__name__
-    rates, size = arguments.get("keep_rate", 1.0), arguments.get("img_size", 224)
-    rates = " ".join(f"{rate:g}" for rate in (rates if isinstance(rates, Sequence) else [rates]))
+    rates, size = rate_text(arguments.get("keep_rate", 1.0)), arguments.get("img_size", 224)
     label = backbone_label(arguments["backbone"], arguments.get("backbone_kwargs") or {})
     reducer = "no reducer" if names["reducer"] == "none" else f"{names['reducer']}, keep rate {rates}"
     head = f"{names['head']} head" + (" and cache" if arguments.get("cache") else "")

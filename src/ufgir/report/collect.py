@@ -15,6 +15,7 @@ import yaml
 from ufgir.config import RunConfig, axes
 from ufgir.config.identity import OBSERVERS, WITHOUT_EFFECT
 from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.utils import flatten
 
 # Runs of one cell differ in their seeds and folds alone. `variant` is empty unless a cell has runs of several settings.
 CELL = ["dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins", "variant"]
@@ -225,14 +226,6 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, str]:
     by_folder = config["dataset"]["name"] in ("csv", "folder")
     own["dataset.root"] = Path(str(config["dataset"].get("root"))).name if by_folder else ""
     return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in own.items()}
-
-
-def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted name."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
 
 
 def variants_of(frame: pd.DataFrame, settings: pd.DataFrame) -> pd.Series:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 import ufgir
+from ufgir.config.identity import PLUGINS
 from ufgir.errors import UfgirWarning, UserError
 from ufgir.report.cells import cells_of, scored
 from ufgir.report.collect import TOME_QUARTER, Collected, read_csv
@@ -20,10 +21,6 @@ SOURCE = (
     "are not theirs, but recounted by ufgir, attention included."
 )
 CLASSES = {"cotton80": 80, "soylocal": 200, "soygene": 1110, "soyageing": 198, "soyglobal": 1938}
-PLUGINS = {
-    "base": (False, "linear"), "cla": (False, "cla"), "clc": (True, "linear"), "clca": (True, "cla"),
-    "ifa": (False, "ifa"), "clc-ifa": (True, "ifa"),
-}  # fmt: skip  # name -> cache, head
 UNKNOWN_CLASSES = "No GMACs where the number of classes is unknown: a CSV file has it in a column num_classes."
 KEY = ["backbone", "reducer", "keep_rate", "image_size", "plugins", "num_classes"]
 
@@ -81,7 +78,7 @@ def recount_gmacs(
     """
     if plugins not in PLUGINS:
         raise UserError(f"plugins={plugins}: expected {', '.join(PLUGINS)}.")
-    cached, head = PLUGINS[plugins]
+    head, cached = PLUGINS[plugins]
     rates, layers = [float(rate) for rate in keep_rate.split()], [3, 6, 9]
     if (reducer, rates) == ("tome", [0.25]):
         rates, layers = [0.5], TOME_QUARTER

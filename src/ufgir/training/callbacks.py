@@ -90,27 +90,10 @@ class IgnoreSigterm(L.Callback):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until Lightning puts back what was there before
 
 
-class EpochLine(L.Callback):
-    """Prints a line for each epoch and keeps the seconds of training, over all attempts of a run."""
+class EpochLine(callbacks.Timer):
+    """Prints a line for each epoch. Lightning's timer keeps the seconds of training, over all attempts of a run."""
 
-    def __init__(self) -> None:
-        self.seconds, self._lr = 0.0, 0.0
-        self._started: float | None = None
-
-    def state_dict(self) -> dict[str, float]:
-        return {"seconds": self._elapsed()}
-
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.seconds = state_dict["seconds"]
-
-    def _elapsed(self) -> float:
-        return self.seconds + (0.0 if self._started is None else time.monotonic() - self._started)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = time.monotonic()
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.seconds, self._started = self._elapsed(), None
+    _lr = 0.0
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
@@ -126,7 +109,7 @@ class EpochLine(L.Callback):
         text = "  ".join(f"{label} {metrics[name].item():{form}}" for label, name, form in shown if name in metrics)
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}  lr {self._lr:.2e}  "
-            f"{self._elapsed():.0f} s",
+            f"{self.time_elapsed():.0f} s",
             flush=True,
         )
 
@@ -143,13 +126,13 @@ class Throughput(L.Callback):
         self.images, self.images_per_second = 0, math.nan
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start, self._trained = self._now(), 0
+        self._epoch_start, self._trained = self._now(), 0
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self._trained += len(batch[0]) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pl_module.log("train/images_per_second", self._trained / (self._now() - self._start))
+        pl_module.log("train/images_per_second", self._trained / (self._now() - self._epoch_start))
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start, self.images, self._timed = self._now(), 0, 0
@@ -165,17 +148,7 @@ class Throughput(L.Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.images_per_second = self._timed / (self._now() - self._start)
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.validating:
-            self.on_test_start(trainer, pl_module)
-
-    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        if trainer.validating:
-            self.on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.validating:
-            self.on_test_end(trainer, pl_module)
+    on_validation_start, on_validation_batch_end, on_validation_end = on_test_start, on_test_batch_end, on_test_end
 
     @staticmethod
     def _now() -> float:

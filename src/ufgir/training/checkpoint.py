@@ -16,12 +16,19 @@ FORMAT = 2  # of the weights file; raised when an older program could not read i
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's training checkpoints, written whole beside their place and read with `weights_only=True`."""
+    """Lightning's training checkpoints, written whole beside their place and read with `weights_only=True`.
+
+    Args:
+        facts: added to every checkpoint.
+    """
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(Path(path), "wb") as stream:
-            torch.save(checkpoint, stream)
+            torch.save({**checkpoint, **self.facts}, stream)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True) -> dict:
         return torch.load(path, map_location=map_location, weights_only=True)

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgres
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ufgir.config import RunConfig, RunIdentity, axes, cell, parts
+from ufgir.config import RunConfig, axes, cell, parts, run_name
 from ufgir.config.checks import check_machine
 from ufgir.config.schema import VALIDATED, absolute_paths, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
@@ -52,7 +52,6 @@ IGNORED_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",  # resuming into it is the point
     ".*GPU available but not used.*",  # the user chose trainer=cpu
     ".*LeafSpec.*deprecated.*",  # torch.utils._pytree, used inside Lightning
-    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ".*The `srun` command is available on your system but is not used.*",  # the same program runs on a laptop
 )
 
@@ -109,7 +108,7 @@ def run(config: RunConfig, overrides: Sequence[str] = ()) -> float:
 def run_folder(config: RunConfig, data: L.LightningDataModule) -> RunFolder:
     """The folder of a run, named by its configuration and the contents of its tables."""
     digest = data.splits.digest if isinstance(data, ImageDataModule) else ""
-    return RunFolder(Path(config.output_root).expanduser() / RunIdentity.of(config, digest).name)
+    return RunFolder(Path(config.output_root).expanduser() / run_name(config, digest))
 
 
 def build_data(config: RunConfig) -> L.LightningDataModule:
@@ -219,7 +218,7 @@ def _run(
             **evaluated,
             "num_classes": data.num_classes,
             **measured,
-            "train_minutes": round(clock.seconds / 60, 3),
+            "train_minutes": round(clock.time_elapsed() / 60, 3),
             "weights_sha256": weights_digest(module.model.state_dict()),
             "seed": config.seed,
             **({} if config.fold is None else {"fold": config.fold, "folds": config.folds}),
@@ -261,7 +260,8 @@ def _train(
     callbacks.append(
         ModelCheckpoint(folder.path, saved.stem, save_on_train_epoch_end=True, enable_version_counter=False)
     )
-    callbacks += [_CheckpointFacts(config), _KeepLogged(saved, folder.checkpoint)]
+    callbacks.append(_KeepLogged(saved, folder.checkpoint))
+    facts = {"format": FORMAT, "config": config.model_dump(by_alias=True), "class_names": module.class_names or []}
     show_bar = config.trainer.progress and sys.stdout.isatty()
     arguments = config.trainer.model_dump()
     trainer = L.Trainer(
@@ -269,7 +269,7 @@ def _train(
         precision=resolved_precision(config),
         sync_batchnorm=uses_cuda(config) and config.trainer.devices != 1,
         callbacks=[*callbacks, *([RichProgressBar()] if show_bar else [])],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(**facts)],
         logger=loggers or False,
         **({} if config.protocol in VALIDATED else {"limit_val_batches": 0}),
         num_sanity_val_steps=0,
@@ -284,16 +284,6 @@ def _train(
         end_other_processes(trainer)
         raise
     return trainer, clock
-
-
-class _CheckpointFacts(L.Callback):
-    """Puts the configuration and the class names into every checkpoint."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self.values = config.model_dump(by_alias=True)
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: LitClassifier, checkpoint: dict[str, Any]) -> None:
-        checkpoint.update(format=FORMAT, config=self.values, class_names=pl_module.class_names or [])
 
 
 class _KeepLogged(L.Callback):
@@ -346,7 +336,7 @@ def evaluate(
             devices=devices[:1] if isinstance(devices := config.trainer.devices, list) else 1,
             precision=resolved_precision(config),
             limit_test_batches=config.trainer.limit_test_batches,
-            limit_val_batches=config.trainer.arguments().get("limit_val_batches", 1.0),
+            limit_val_batches=getattr(config.trainer, "limit_val_batches", 1.0),
             callbacks=[throughput, *callbacks],
             logger=fitted.loggers,
             enable_checkpointing=False,
@@ -364,7 +354,7 @@ def evaluate(
         results["images_per_second"] = round(throughput.images_per_second, 3)
         results["peak_memory_gb"] = round(peak_memory_gb(trainer.strategy.root_device), 3)
         table = getattr(data.splits, split) if isinstance(data, ImageDataModule) else None
-        limit = getattr(config.trainer, "limit_test_batches", 1.0) if split == "test" else 1.0
+        limit = getattr(config.trainer, f"limit_{split}_batches", 1.0)
         if table is not None and limit == 1.0 and isinstance(limit, float) and throughput.images != len(table):
             raise RunFailed(f"{throughput.images} images were tested, the table has {len(table)}.")
     return results

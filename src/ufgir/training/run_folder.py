@@ -33,7 +33,6 @@ class RunFolder:
         self.checkpoint = path / "last.ckpt"  # to resume from
         self.best = path / "best.ckpt"
         self.weights = path / "model.pt"
-        self.tokens = path / "tokens"  # pictures
         self.results = path / "results.json"
         self._attempt = path / ".attempt"
         self._lock = path / ".lock"

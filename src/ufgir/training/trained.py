@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
@@ -164,14 +164,9 @@ def download(name: str) -> Path:
     repository, _, revision = name.removeprefix(HUB_PREFIX).partition("@")
     try:
         return Path(hf_hub_download(repository, HUB_FILE, revision=revision or None))
-    except HFValidationError as error:
-        raise UserError(f"checkpoint={name}: expected hf-hub:USER/NAME.") from error
-    except LocalEntryNotFoundError as error:
-        raise UserError(
-            f"checkpoint={name}: not in the cache {constants.HF_HUB_CACHE}, and the Hub cannot be reached."
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"checkpoint={name}: could not be downloaded ({summarize(error)}).") from error
+    except (HFValidationError, HfHubHTTPError, OSError) as error:  # of these, not in the cache and no network, too
+        text = f"checkpoint={name}: could not be downloaded ({summarize(error)}). Expected hf-hub:USER/NAME."
+        raise UserError(text) from error
 
 
 def for_this_machine(config: RunConfig) -> RunConfig:
