@@ -42,7 +42,7 @@ from ufgir.training.run_folder import RunFolder
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MODEL = ["reducer", "keep_rate", "plugins"]
-CELL = [*MODEL, "variant"]  # variant: options of the cache, or BY_PHOTOGRAPH
+CELL = [*MODEL, "variant"]  # variant: settings that the paper does not have, or BY_PHOTOGRAPH
 RUN = [*CELL, "seed", "fold"]
 BY_PHOTOGRAPH = "folds by photograph"
 KEYS = {"runs": ["run"], "predictions": ["run", "path"], "steps": ["run", "step"]}
@@ -81,6 +81,8 @@ def place_of(values: dict) -> dict:
     options = config.plugins.cache.model_dump() if config.plugins.cache else {}
     fields = CacheConfig.model_fields
     variant = [f"{name}={show(value)}" for name, value in options.items() if value != fields[name].default]
+    variant += [f"callbacks={name}" for name in config.callbacks]
+    variant += [f"layer_decay={show(decay)}"] if (decay := config.optim.get("layer_decay")) else []
     variant += [BY_PHOTOGRAPH] if config.dataset.arguments().get("groups") else []
     return {**{name: names[name] for name in RUN if name in names}, "variant": ", ".join(variant)}
 
@@ -201,8 +203,9 @@ def planned() -> pd.DataFrame:
     rows = []
     for job in [*load_grid("photographs").expand(), *load_grid("photographs_ablation").expand()]:
         row = {"reducer": "evit", "plugins": "clca", **dict(word.split("=", 1) for word in job)}
-        options = [word.removeprefix("plugins.cache.") for word in job if word.startswith("plugins.cache.")]
-        variant = BY_PHOTOGRAPH if "dataset.groups" in row else ", ".join(options)
+        settings = [word for word in job if word.startswith(("plugins.cache.", "callbacks=", "optim."))]
+        settings = [word.removeprefix("plugins.cache.").removeprefix("optim.") for word in settings]
+        variant = BY_PHOTOGRAPH if "dataset.groups" in row else ", ".join(settings)
         rows.append({**row, "variant": variant, "keep_rate": float(label(job, "keep_rate") or 0.1)})
     return pd.DataFrame(rows)[RUN].astype({"seed": int, "fold": int})
 
