@@ -21,7 +21,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt, create_model
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from ufgir.cli import DONE, parse_options, run_command
 from ufgir.errors import UserError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Split = BeforeValidator(lambda text: text.strip("[]").split(","))
 
 
-class BaseOptions(BaseModel):
+class Options(BaseModel):
     checkpoint: str
     out: str
     backbone: str | None = None
@@ -46,11 +46,10 @@ class BaseOptions(BaseModel):
     image_size: PositiveInt | None = None
     reduction_layers: Annotated[list[NonNegativeInt], Split] | None = None
     plugins: Literal["base", "cla", "clc", "clca", "ifa"] | None = None
-
-
-# Names with a dot cannot be written in a class.
-CACHE_OPTIONS = [f"plugins.cache.{option}" for option in ("gap", "recover_at_last", "pool_cls", "pool_clr")]
-Options = create_model("Options", __base__=BaseOptions, **{key: (bool | None, None) for key in CACHE_OPTIONS})
+    gap: bool | None = Field(None, alias="plugins.cache.gap")
+    recover_at_last: bool | None = Field(None, alias="plugins.cache.recover_at_last")
+    pool_cls: bool | None = Field(None, alias="plugins.cache.pool_cls")
+    pool_clr: bool | None = Field(None, alias="plugins.cache.pool_clr")
 
 
 def main(arguments: list[str]) -> int:
@@ -120,7 +119,7 @@ def given_settings(options: BaseModel) -> "dict[str, Setting]":
     from ufgir.models.authors_settings import Setting
 
     given = {}
-    for key, value in options.model_dump(exclude={"checkpoint", "out"}, exclude_none=True).items():
+    for key, value in options.model_dump(exclude={"checkpoint", "out"}, exclude_none=True, by_alias=True).items():
         shown = ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()
         if key == "plugins":
             head, cached = PLUGINS[value]

@@ -103,19 +103,21 @@ class TrainedOptions(BaseModel):
 
 
 def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:
-    """Read `key=value` arguments into a pydantic model. A key of a list may be given several times.
+    """Read `key=value` arguments into a pydantic model. A key of a list may be given several times, one with a dot is
+    the alias of its field.
 
     Raises:
         UserError: an unknown key, or a value that its field does not allow; all of them together.
     """
+    fields = {field.alias or name: field for name, field in options.model_fields.items()}
     values: dict[str, Any] = {}
     errors = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if not equals or key not in options.model_fields:
-            known = ", ".join(f"{name}=" for name in options.model_fields)
-            errors.append(f"{argument}: expected one of {known}.{did_you_mean(key, options.model_fields)}")
-        elif _is_list(options.model_fields[key].annotation):
+        if not equals or key not in fields:
+            known = ", ".join(f"{name}=" for name in fields)
+            errors.append(f"{argument}: expected one of {known}.{did_you_mean(key, fields)}")
+        elif _is_list(fields[key].annotation):
             values.setdefault(key, []).append(value)
         else:
             values[key] = None if value == "null" else value

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BeforeValidator, Field
 
 from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
@@ -48,22 +48,17 @@ def _split_rates(texts: list[str]) -> list[float | list[float]]:
         raise ValueError(f"expected numbers, such as 0.1,0.5 or 0.1,[0.7,0.5,0.3], not {','.join(texts)}") from None
 
 
-class BaseOptions(TrainedOptions):
+class Options(TrainedOptions):
     keep_rate: Annotated[list[Any] | None, BeforeValidator(_split_rates)] = None
     image_size: Annotated[int, Field(ge=1)] | None = None
     dataset: str | None = None
+    root: str | None = Field(None, alias="dataset.root")
+    images: str | None = Field(None, alias="dataset.images")
+    resize: int | None = Field(None, alias="dataset.resize")
     protocol: Literal["test", "val"] | None = None
     recalibrate: bool = False
     batch_size: Annotated[int, Field(ge=1)] | None = None
     out: str | None = None
-
-
-# Names with a dot cannot be written in a class.
-Options = create_model(
-    "Options",
-    __base__=BaseOptions,
-    **{"dataset.root": (str | None, None), "dataset.images": (str | None, None), "dataset.resize": (int | None, None)},
-)
 
 
 def main(arguments: list[str]) -> int:
@@ -77,7 +72,7 @@ def main(arguments: list[str]) -> int:
     from ufgir.training.facts import print_table
 
     trained = options.load()
-    given = options.model_dump(exclude_none=True)
+    given = options.model_dump(exclude_none=True, by_alias=True)
     changes = {key: value for key, value in given.items() if key == "protocol" or key.startswith("dataset.")}
     configs = evaluate.configs_of(
         trained, keep_rates=options.keep_rate, image_size=options.image_size, dataset=options.dataset, changes=changes,

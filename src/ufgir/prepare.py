@@ -17,25 +17,22 @@ Exit codes: 0 done, 1 some could not be downloaded, 2 a wrong argument, 3 some a
 """
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ufgir.cli import DONE, FAILED, SKIPPED, parse_options, run_command
 from ufgir.errors import UserError
 from ufgir.utils import expand_path
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # pydantic's models have an old method `copy`
 
-    class ReleaseOptions(BaseModel):
-        raw: Path
-        out: Path
-        dataset: Literal["cotton80", "soylocal", "soygene", "soyageing", "soyglobal"] | None = None
-        copy: bool = False
+class ReleaseOptions(BaseModel):
+    raw: Path
+    out: Path
+    dataset: Literal["cotton80", "soylocal", "soygene", "soyageing", "soyglobal"] | None = None
+    copied: bool = Field(False, alias="copy")  # pydantic's models have a method `copy`
 
 
 class WeightsOptions(BaseModel):
@@ -51,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
     options = parse_options(ReleaseOptions, arguments)
     raw, out = expand_path("raw", options.raw), expand_path("out", options.out)
-    found = prepare_release(raw, out, options.dataset, options.copy)
+    found = prepare_release(raw, out, options.dataset, options.copied)
     print(f"{'set':<10}" + "".join(f"{key:>10}" for key in SETS["cotton80"].counts) + "  as in the paper")
     following = []
     for name, counts in found.items():

@@ -44,7 +44,6 @@ class LooseConfig:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
-        self.model_extra = values
 
     def __getattr__(self, name: str) -> Any:
         value = self.values.get(name)

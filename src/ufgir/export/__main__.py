@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
@@ -38,16 +38,13 @@ FILES = {
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # of the extra `export`
 
 
-class BaseOptions(TrainedOptions):
+class Options(TrainedOptions):
     format: Literal["onnx", "torchexport", "timm"]
     out: str | None = None
     tolerance: Annotated[float, Field(ge=0)] | None = None
     dataset: str | None = None
-
-
-# Names with a dot cannot be written in a class.
-DATA_OPTIONS = {key: (str | None, None) for key in ("dataset.root", "dataset.images")}
-Options = create_model("Options", __base__=BaseOptions, **DATA_OPTIONS)
+    root: str | None = Field(None, alias="dataset.root")
+    images: str | None = Field(None, alias="dataset.images")
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +62,8 @@ def main(arguments: list[str]) -> int:
     if output is None:
         output = OutputFolder(trained.place / "export" / options.format, FILES[options.format], overwrite=True)
         output.check()
-    data = {key: value for key, value in options.model_dump(exclude_none=True).items() if key.startswith("dataset")}
+    given = options.model_dump(exclude_none=True, by_alias=True)
+    data = {key: value for key, value in given.items() if key.startswith("dataset")}
     tolerance = options.tolerance
     if tolerance is None:
         tolerance = 0.0 if options.format == "timm" else 1e-3
