@@ -50,6 +50,7 @@ DIGITS = "%.9g"  # all that a float32 has
 # A repeated run has the same digits where all of these are equal.
 MACHINE = ["device", "python", "torch", "torchvision", "timm", "lightning"]
 PHOTOGRAPH = r"/([A-Z][0-9]+[A-Z])_"  # of a path: leaves cut out of one photograph have it in common
+UNREDUCED = ("none", 1.0, "base", "")
 PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
 
 
@@ -177,25 +178,24 @@ def cells_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
 def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     """A row for each two cells that are compared: the difference over seeds that both have, and those of single runs.
 
-    Cells of one reducer and keep rate are compared if they differ in the plug-ins, as `PAIRS` says, or if one is a
-    variant of the other.
+    Cells are compared that differ in the plug-ins, as `PAIRS` says, a variant with what it is one of, and the reduced
+    model, without plug-ins and with both, with the unreduced one.
     """
-    rows = []
-    for key, some in runs.groupby(MODEL[:2]):
-        cells = {cell: part for cell, part in some.groupby(["plugins", "variant"])}
-        pairs = [((a, variant), (b, variant)) for variant in some["variant"].unique() for a, b in PAIRS]
-        pairs += [((plugins, variant), (plugins, "")) for plugins, variant in cells if variant]
-        for better, worse in pairs:
-            if better not in cells or worse not in cells:
-                continue
-            seeds = sorted(set(cells[better]["seed"]) & set(cells[worse]["seed"]))
-            tested = [images[images["run"].isin(part["run"][part["seed"].isin(seeds)])] for part in
-                      (cells[better], cells[worse])]  # fmt: skip
+    cells, rows = dict(list(runs.groupby(CELL))), []
+    for reducer, rate, plugins, variant in cells:
+        others = [(reducer, rate, worse, variant) for better, worse in PAIRS if better == plugins]
+        others += [(reducer, rate, plugins, "")] if variant else []
+        others += [UNREDUCED] if reducer != "none" and plugins in ("base", "clca") and not variant else []
+        for than in (other for other in others if other in cells):
+            pair = cells[cell := (reducer, rate, plugins, variant)], cells[than]
+            seeds = set(pair[0]["seed"]) & set(pair[1]["seed"])
+            tested = [images[images["run"].isin(part["run"][part["seed"].isin(seeds)])] for part in pair]
             mean, low, high = interval(np.subtract(*(part.groupby("path")["correct"].mean() for part in tested)))
             folds = 100 * np.subtract(*(part.groupby(["seed", "fold"])["correct"].mean() for part in tested))
-            rows.append([*key, *better, *worse, len(seeds), mean, low, high, folds.min(), folds.max()])
-    than = ["than", "than_variant", "seeds", "mean", "low", "high", "least", "most"]
-    return pd.DataFrame(rows, columns=[*CELL, *than])
+            rows.append([*cell, *than, len(seeds), mean, low, high, folds.min(), folds.max()])
+    than = [f"than_{name}" for name in CELL]
+    frame = pd.DataFrame(rows, columns=[*CELL, *than, "seeds", "mean", "low", "high", "least", "most"])
+    return arranged(frame, CELL)
 
 
 def planned() -> pd.DataFrame:
@@ -247,7 +247,8 @@ def page() -> None:
     difference = [["reducer", "keep rate", "pair", "folds by", "points", span, "single folds", "seeds", "reading"]]
     for p in pairs[pairs["variant"] == pairs["than_variant"]].itertuples():
         points = [f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}", f"{p.least:+.1f} to {p.most:+.1f}", str(p.seeds)]
-        names = [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {p.than}", split.get(p.variant, p.variant)]
+        than = p.than_plugins if p.than_reducer == p.reducer else "unreduced"
+        names = [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {than}", split.get(p.variant, p.variant)]
         difference.append([*names, *points, reading(p.low, p.high)])
     ablation = [["reducer", "keep rate", "plug-ins", "variant", "top-1, %", "GMACs", "points", span, "reading"]]
     pairs = pairs[pairs["variant"] != pairs["than_variant"]].merge(cells, on=CELL, suffixes=("", "_cell"))
@@ -300,7 +301,6 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
                 axis.errorbar(some[x], some["top1"], errors, label=plugins if reducer == "evit" else None, **style)
             for (reducer, kept), some in shown.groupby(MODEL[:2]):
                 best, name = some.loc[some["top1"].idxmax()], reducer if kept == 1 else f"{reducer} {kept:g}"
-                axis.plot(some[x], some["top1"], color="#cccccc", linewidth=1, zorder=0)
                 axis.annotate(name, (best[x], best["top1"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
             axis.set(ylabel=f"top-1 of 261 leaves, % ({LEVEL} % interval)", ylim=(0, None))
             axis.margins(x=0.25)
