@@ -34,7 +34,7 @@ from ufgir.errors import UserError
 from ufgir.report.cells import LEVEL, bootstrap_interval
 from ufgir.report.collect import names_of, read_folders
 from ufgir.report.figures import PLUGIN_COLOURS, STYLE
-from ufgir.report.tables import PLUGINS, arranged
+from ufgir.report.tables import arranged
 from ufgir.sweep.grid import label, load_grid
 from ufgir.training.facts import device_name, versions
 from ufgir.training.run_folder import RunFolder
@@ -306,12 +306,13 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
             axis.margins(x=0.25)
         cost.set(xlabel="GMACs of one image")
         speed.set(xlabel="images per second")
-        shown = gradients.query("reducer == 'evit' and keep_rate == @rate and variant == ''")
-        for plugins in [name for name in PLUGINS if name in set(shown["plugins"])]:
-            line = shown[shown["plugins"] == plugins].groupby("step")["mean"].mean()
-            steps.plot(line.index, line, color=PLUGIN_COLOURS[plugins], label=plugins)
-        steps.set(xlabel="step", ylabel=f"mean absolute gradient, evit {rate:g}", yscale="log")
-        steps.legend()
+        shown = gradients.query("variant == '' and (reducer == 'none' or reducer == 'evit' and keep_rate == @rate)")
+        for (reducer, plugins), some in shown.groupby(["reducer", "plugins"]):
+            line = some.groupby("step")["mean"].mean()
+            style = dict(color=PLUGIN_COLOURS[plugins], linestyle="-" if reducer == "evit" else "--")
+            steps.plot(line.index, line, label=plugins if reducer == "evit" else f"{plugins}, unreduced", **style)
+        steps.set(xlabel="step", ylabel="mean absolute gradient", yscale="log")
+        steps.legend(title=f"evit {rate:g}")
         figure.savefig(ROOT / "docs" / "results.png", dpi=130, metadata={"Software": None})
 
 
