@@ -34,7 +34,7 @@ def test_all_errors_of_options_come_together():
 @pytest.mark.parametrize(
     ("error", "code"),
     [(UserError("no"), USER_ERROR), (RunFailed("broke"), FAILED), (KeyboardInterrupt(), INTERRUPTED),
-     (PermissionError(13, "Permission denied", "file"), FAILED)],
+     (PermissionError(13, "Permission denied", "file"), FAILED), (RuntimeError("CUDA out of memory"), FAILED)],
 )  # fmt: skip
 def test_errors_become_exit_codes(error, code, capsys):
     def fail(arguments):

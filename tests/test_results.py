@@ -57,11 +57,15 @@ def test_runs_are_collected_and_checked(make, capsys):
     make_data(Path("data"))
     for name in CSVS:
         Path(f"results/photographs/{name}.csv").unlink(missing_ok=True)
-    for fold in (0, 1):
-        results, folder = train("protocol=cv", "folds=2", f"fold={fold}", "trainer.max_epochs=1")
+    words = ("protocol=cv", "folds=2", "trainer.max_epochs=1")
+    train(*words, "fold=0", "reducer=none", "keep_rate=1.0")
+    results, folder = train(*words, "fold=1")
     make.main(["collect", "outputs"])
     make.main(["collect", "outputs"])
     runs, images = make.read()
+    train(*words, "fold=0", "optim.lr=0.1", "output_root=others")
+    with pytest.raises(UserError, match="lr="):
+        make.main(["collect", "others"])
     assert len(runs) == 2 and len(images) == 24 and images["path"].nunique() == 24
     recorded = runs.set_index("run").loc[folder.name.rpartition("-")[2]]
     assert recorded["weights_sha256"] == results["weights_sha256"] and recorded["epochs"] == 1

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 import ufgir
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.config import RunConfig
+from ufgir.config.identity import OBSERVERS
 from ufgir.config.schema import CacheConfig, resolved_precision, show
 from ufgir.data import load_splits
 from ufgir.data.images import load_image
@@ -44,6 +45,7 @@ ROOT = HERE.parent.parent
 MODEL = ["reducer", "keep_rate", "plugins"]
 CELL = [*MODEL, "variant"]  # variant: settings that the paper does not have, or BY_PHOTOGRAPH
 RUN = [*CELL, "seed", "fold"]
+RECIPE = ["dataset", "backbone", "image_size", "lr", "epochs"]  # is that of all runs
 BY_PHOTOGRAPH = "folds by photograph"
 KEYS = {"runs": ["run"], "predictions": ["run", "path"], "steps": ["run", "step"]}
 DIGITS = "%.9g"  # all that a float32 has
@@ -55,7 +57,11 @@ PAIRS = (("cla", "base"), ("clc", "base"), ("clca", "base"), ("clca", "cla"))
 
 
 def collect(folder: Path) -> None:
-    """Add the finished runs of the grids below a folder to the CSV files; a run that is there already is replaced."""
+    """Add the finished runs of the grids below a folder to the CSV files; a run that is there already is replaced.
+
+    Raises:
+        UserError: a run has other data or another recipe than the others, or the cell, seed and fold of another one.
+    """
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in KEYS}
     found = read_folders(folder).runs
     for row in found[(found["protocol"] == "cv") & ~found["limited"]].itertuples(index=False):
@@ -68,11 +74,21 @@ def collect(folder: Path) -> None:
         columns = {"run": run.id, "path": tested["path"].map(short), "class": tested["class"]}
         tables["predictions"].append(pd.DataFrame({**columns, "predicted": tested["top1"]}))
         tables["steps"].append(steps_of(run))
+    whole = {}
     for name, parts in tables.items():
         file = HERE / f"{name}.csv"
         before = [pd.read_csv(file, dtype={"run": str})] if file.exists() else []  # a hash may look like a number
         table = pd.concat([*before, *parts]).drop_duplicates(KEYS[name], keep="last")
-        table.sort_values(KEYS[name]).to_csv(file, index=False, float_format=DIGITS)
+        whole[name] = table.sort_values(KEYS[name])
+    runs = whole["runs"].fillna({"variant": ""})
+    for name in RECIPE:
+        if runs[name].nunique() > 1:
+            kinds = ", ".join(map(str, runs[name].unique()))
+            raise UserError(f"{folder}: runs of {name}={kinds}. Collect runs of one kind only.")
+    if (twice := runs.duplicated(RUN)).any():
+        raise UserError(f"{folder}: run {runs['run'][twice].iloc[0]} has the cell, seed and fold of another run.")
+    for name, table in whole.items():
+        table.to_csv(HERE / f"{name}.csv", index=False, float_format=DIGITS)
     print(f"{len(tables['runs'])} runs collected")
 
 
@@ -82,10 +98,11 @@ def place_of(values: dict) -> dict:
     options = config.plugins.cache.model_dump() if config.plugins.cache else {}
     fields = CacheConfig.model_fields
     variant = [f"{name}={show(value)}" for name, value in options.items() if value != fields[name].default]
-    variant += [f"callbacks={name}" for name in config.callbacks]
+    variant += [f"callbacks={name}" for name, part in config.callbacks.items() if part["_target_"] not in OBSERVERS]
     variant += [f"layer_decay={show(decay)}"] if (decay := config.optim.get("layer_decay")) else []
     variant += [BY_PHOTOGRAPH] if config.dataset.arguments().get("groups") else []
-    return {**{name: names[name] for name in RUN if name in names}, "variant": ", ".join(variant)}
+    place = {name: names[name] for name in RUN if name in names}
+    return {**place, "keep_rate": float(names["keep_rate"]), "variant": ", ".join(variant)}
 
 
 def short(path: str) -> str:
@@ -131,14 +148,8 @@ def neighbours(root: Path, weights: Path) -> None:
 
 
 def read() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs, and a row for each run and leaf with `correct` and the columns of its run.
-
-    Raises:
-        UserError: two runs have the same cell, seed and fold.
-    """
+    """The runs, and a row for each run and leaf with `correct` and the columns of its run."""
     runs = pd.read_csv(HERE / "runs.csv", dtype={"run": str, "variant": str}).fillna({"variant": ""})
-    if (twice := runs.duplicated(RUN)).any():
-        raise UserError(f"runs.csv: run {runs['run'][twice].iloc[0]} has the cell, seed and fold of another run.")
     predictions = pd.read_csv(HERE / "predictions.csv", dtype={"run": str})
     images = predictions.merge(runs[["run", *RUN]], on="run")
     return runs, images.assign(correct=images["class"] == images["predicted"])
@@ -188,7 +199,8 @@ def differences_of(runs: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
         others += [UNREDUCED] if reducer != "none" and plugins in ("base", "clca") and not variant else []
         for than in (other for other in others if other in cells):
             pair = cells[cell := (reducer, rate, plugins, variant)], cells[than]
-            seeds = set(pair[0]["seed"]) & set(pair[1]["seed"])
+            if not (seeds := set(pair[0]["seed"]) & set(pair[1]["seed"])):
+                continue
             tested = [images[images["run"].isin(part["run"][part["seed"].isin(seeds)])] for part in pair]
             mean, low, high = interval(np.subtract(*(part.groupby("path")["correct"].mean() for part in tested)))
             folds = 100 * np.subtract(*(part.groupby(["seed", "fold"])["correct"].mean() for part in tested))
@@ -248,7 +260,8 @@ def page() -> None:
     for p in pairs[pairs["variant"] == pairs["than_variant"]].itertuples():
         points = [f"{p.mean:+.1f}", f"{p.low:+.1f} to {p.high:+.1f}", f"{p.least:+.1f} to {p.most:+.1f}", str(p.seeds)]
         than = p.than_plugins if p.than_reducer == p.reducer else "unreduced"
-        names = [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {than}", split.get(p.variant, p.variant)]
+        also = "" if p.variant in split else f", {p.variant}"
+        names = [p.reducer, f"{p.keep_rate:g}", f"{p.plugins} - {than}{also}", split.get(p.variant, split[""])]
         difference.append([*names, *points, reading(p.low, p.high)])
     ablation = [["reducer", "keep rate", "plug-ins", "variant", "top-1, %", "GMACs", "points", span, "reading"]]
     pairs = pairs[pairs["variant"] != pairs["than_variant"]].merge(cells, on=CELL, suffixes=("", "_cell"))
@@ -292,20 +305,22 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 3.6), layout="constrained")
         cost, speed, steps = figure.subplots(1, 3)
-        for axis, x in ((cost, "gmacs"), (speed, "images_per_second")):
+        for axis, x in ((cost, "gmacs"), (speed, "speedup")):
             shown = cells.dropna(subset=[x])
             for (plugins, reducer), some in shown.groupby(["plugins", "reducer"], sort=False):
-                errors = [some["top1"] - some["low"], some["high"] - some["top1"]]
+                errors = {"yerr": [some["top1"] - some["low"], some["high"] - some["top1"]]}
+                if x == "speedup":
+                    errors["xerr"] = [some[x] - some["speedup_low"], some["speedup_high"] - some[x]]
                 marker = {"evit": "o", "none": "s"}.get(reducer, "^")
                 style = dict(fmt=marker, color=PLUGIN_COLOURS[plugins], capsize=3, markersize=5)
-                axis.errorbar(some[x], some["top1"], errors, label=plugins if reducer == "evit" else None, **style)
+                axis.errorbar(some[x], some["top1"], label=plugins if reducer == "evit" else None, **errors, **style)
             for (reducer, kept), some in shown.groupby(MODEL[:2]):
                 best, name = some.loc[some["top1"].idxmax()], reducer if kept == 1 else f"{reducer} {kept:g}"
                 axis.annotate(name, (best[x], best["top1"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
             axis.set(ylabel=f"top-1 of 261 leaves, % ({LEVEL} % interval)", ylim=(0, None))
             axis.margins(x=0.25)
         cost.set(xlabel="GMACs of one image")
-        speed.set(xlabel="images per second")
+        speed.set(xlabel="images/s relative to timm's model")
         shown = gradients.query("variant == '' and (reducer == 'none' or reducer == 'evit' and keep_rate == @rate)")
         for (reducer, plugins), some in shown.groupby(["reducer", "plugins"]):
             line = some.groupby("step")["mean"].mean()
@@ -351,7 +366,7 @@ def check(folder: Path) -> bool:
                 ours, theirs.head(len(ours))
             )
         if results is not None:
-            spread = 3 * table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"].std()
+            spread = 3 * table[(table[CELL] == recorded[CELL]).all(axis=1)]["test_top1"].std(ddof=0)
             how = f"at most {spread:.1f} away, as {others} differ" if others else "loss and weights, every digit"
             is_near = abs(results["test_top1"] - recorded["test_top1"]) <= spread
             is_equal = results["weights_sha256"] == recorded["weights_sha256"]

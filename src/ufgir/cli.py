@@ -69,7 +69,7 @@ def run_command(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        print("failed: out of memory. Lower batch_size, image_size or keep_rate.", file=sys.stderr)
+        print("failed: out of memory. Where there is batch_size, image_size or keep_rate, lower it.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command starts again, a run continues from its last whole epoch", file=sys.stderr)

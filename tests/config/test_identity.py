@@ -42,6 +42,11 @@ def test_what_cannot_does_not(override):
     assert hash_of(override) == hash_of()
 
 
+def test_one_batch_is_not_all_of_them():
+    limit = "+trainer.limit_val_batches"
+    assert hash_of("protocol=val", f"{limit}=1") != hash_of("protocol=val", f"{limit}=1.0")
+
+
 def test_the_tables_count():
     assert hash_of(tables="1" * 64) != hash_of()
 

@@ -119,8 +119,9 @@ def _hashed(config: RunConfig) -> dict[str, Any]:
         for parent in parents:
             node = node[parent]
         node.pop(name, None)
-    for name in ("limit_train_batches", "limit_test_batches"):  # 1 is a batch, 1.0 is all of them
-        values["trainer"][name] = repr(values["trainer"][name])
+    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):  # 1 is a batch, 1.0 is all of them
+        if name in values["trainer"]:
+            values["trainer"][name] = repr(values["trainer"][name])
     checkpoint = config.backbone.checkpoint
     if checkpoint is not None:
         values["backbone"]["pretrained"] = False  # the weights of the file are used instead

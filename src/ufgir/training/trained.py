@@ -165,8 +165,8 @@ def download(name: str) -> Path:
     try:
         return Path(hf_hub_download(repository, HUB_FILE, revision=revision or None))
     except (HFValidationError, HfHubHTTPError, OSError) as error:  # of these, not in the cache and no network, too
-        text = f"checkpoint={name}: could not be downloaded ({summarize(error)}). Expected hf-hub:USER/NAME."
-        raise UserError(text) from error
+        form = " Expected hf-hub:USER/NAME." if isinstance(error, HFValidationError) else ""
+        raise UserError(f"checkpoint={name}: could not be downloaded ({summarize(error)}).{form}") from error
 
 
 def for_this_machine(config: RunConfig) -> RunConfig:
