@@ -74,20 +74,20 @@ def collect(folder: Path) -> None:
         columns = {"run": run.id, "path": tested["path"].map(short), "class": tested["class"]}
         tables["predictions"].append(pd.DataFrame({**columns, "predicted": tested["top1"]}))
         tables["steps"].append(steps_of(run))
-    whole = {}
+    merged = {}
     for name, parts in tables.items():
         file = HERE / f"{name}.csv"
         before = [pd.read_csv(file, dtype={"run": str})] if file.exists() else []  # a hash may look like a number
         table = pd.concat([*before, *parts]).drop_duplicates(KEYS[name], keep="last")
-        whole[name] = table.sort_values(KEYS[name])
-    runs = whole["runs"].fillna({"variant": ""})
+        merged[name] = table.sort_values(KEYS[name])
+    runs = merged["runs"].fillna({"variant": ""})
     for name in RECIPE:
         if runs[name].nunique() > 1:
             kinds = ", ".join(map(str, runs[name].unique()))
             raise UserError(f"{folder}: runs of {name}={kinds}. Collect runs of one kind only.")
     if (twice := runs.duplicated(RUN)).any():
         raise UserError(f"{folder}: run {runs['run'][twice].iloc[0]} has the cell, seed and fold of another run.")
-    for name, table in whole.items():
+    for name, table in merged.items():
         table.to_csv(HERE / f"{name}.csv", index=False, float_format=DIGITS)
     print(f"{len(tables['runs'])} runs collected")
 
