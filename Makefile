@@ -48,7 +48,7 @@ results-check: $(INSTALLED)  ## train two runs of docs/results.md again, MINUTES
 	$(ONE_THREAD) timeout --foreground --signal=INT $(MINUTES)m $(VENV_PYTHON) -m ufgir.train --multirun \
 	    experiment=photographs dataset.root=$(ROOT) backbone.checkpoint=$(CHECKPOINT) plugins=base,clca fold=0 keep=none \
 	    output_root=outputs/results-check hydra/launcher=joblib hydra.launcher.n_jobs=2 $(ARGS) || test $$? -eq 124
-	$(ONE_THREAD) $(VENV_PYTHON) results/photographs/make.py check outputs/results-check
+	$(ONE_THREAD) $(VENV_PYTHON) results/photographs/records.py check outputs/results-check
 
 lint: $(INSTALLED)  ## check style and imports
 	$(VENV_PYTHON) -m ruff check
