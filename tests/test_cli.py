@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 from pydantic import BaseModel
 
 from tiny import TINY, run
 from ufgir.cli import COMMANDS, FAILED, INTERRUPTED, USER_ERROR, main, parse_options, run_command
-from ufgir.errors import RunFailed, UserError
+from ufgir.errors import RunFailed, UfgirWarning, UserError
 
 
 class Options(BaseModel):
@@ -42,6 +43,15 @@ def test_errors_become_exit_codes(error, code, capsys):
 
     assert run_command(fail, []) == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_and_printed_once(capsys):
+    def warn(arguments):
+        for _ in range(3):
+            warnings.warn("slow", UfgirWarning, stacklevel=1)
+
+    assert run_command(warn, []) == 0
+    assert capsys.readouterr().err == "warning: slow\n"
 
 
 def test_the_commands_are_listed(capsys):

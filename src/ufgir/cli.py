@@ -4,13 +4,12 @@ import os
 import sys
 import types
 import typing
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ufgir.errors import RunFailed, UfgirWarning, UserError, did_you_mean, exception_chain, is_out_of_memory
+from ufgir.errors import RunFailed, UserError, did_you_mean, exception_chain, is_out_of_memory, plain_warnings
 
 if typing.TYPE_CHECKING:
     from ufgir.training.trained import Trained
@@ -51,15 +50,9 @@ def run_command(
     if usage is not None and {"-h", "--help"} & set(arguments):
         print(usage.strip())
         return DONE
-    warnings.simplefilter("always", UfgirWarning)
-    show = warnings.showwarning
-    warnings.showwarning = lambda message, category, *where: (
-        print(f"warning: {message}", file=sys.stderr)
-        if issubclass(category, UfgirWarning)
-        else show(message, category, *where)
-    )
     try:
-        return main(arguments) or DONE
+        with plain_warnings():
+            return main(arguments) or DONE
     except UserError as error:
         print(error, file=sys.stderr)
         return USER_ERROR
@@ -85,8 +78,6 @@ def run_command(
             raise
         print(f"failed: {refused.filename or ''}: {refused.strerror}", file=sys.stderr)
         return FAILED
-    finally:
-        warnings.showwarning = show
 
 
 class TrainedOptions(BaseModel):

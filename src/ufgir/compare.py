@@ -13,7 +13,6 @@ reduction layer: class token, patches, and those the cache returned; of noise fo
 """
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ufgir.cli import DONE, parse_options, run_command
 from ufgir.config import RunConfig
 from ufgir.config.compose import Composer
 from ufgir.config.schema import show
-from ufgir.errors import UfgirWarning, UserError
+from ufgir.errors import UserError
 from ufgir.sweep.grid import jobs_of
 from ufgir.utils import atomic_write, expand_path
 
@@ -73,7 +72,6 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunCo
     Raises:
         UserError: all errors of all combinations, each once.
     """
-    warnings.simplefilter("once", UfgirWarning)  # not again for each model
     composer, folders, overrides = Composer.of_arguments(overrides)
     jobs = list(jobs_of(overrides, folders))
     if len(jobs) > 1:  # the unreduced model has one keep rate, whatever is listed for the others

@@ -1,6 +1,9 @@
 """Errors that are shown as text, without a traceback."""
 
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -27,6 +30,26 @@ class RunFailed(Exception):
 
 class UfgirWarning(UserWarning):
     """Something that works, but probably not as intended."""
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print each `UfgirWarning` once and as one line, without file and line of the source."""
+    show, printed = warnings.showwarning, set()
+
+    def show_plainly(message: Warning | str, category: type[Warning], *where: object) -> None:
+        if not issubclass(category, UfgirWarning):
+            show(message, category, *where)
+        elif str(message) not in printed:
+            printed.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    warnings.simplefilter("always", UfgirWarning)
+    warnings.showwarning = show_plainly
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from ufgir.cli import run_command
 from ufgir.config.compose import hydra_errors, refuse_hidden_files, to_plain, without_plus
 from ufgir.config.schema import RunConfig
-from ufgir.errors import RunFailed, UserError
+from ufgir.errors import RunFailed, UserError, plain_warnings
 from ufgir.utils import project_dir
 
 
@@ -22,12 +22,13 @@ def train(cfg: DictConfig) -> float | None:
     overrides = list(HydraConfig.get().overrides.task)
     is_one_of_many = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        refuse_hidden_files(HydraConfig.get())
-        config = RunConfig.load(to_plain(cfg))
-        pin_to_this_job(overrides)
-        from ufgir.training.run import run  # torch, timm and Lightning are not needed to refuse a mistake
+        with plain_warnings():  # a launcher's processes know nothing of this command
+            refuse_hidden_files(HydraConfig.get())
+            config = RunConfig.load(to_plain(cfg))
+            pin_to_this_job(overrides)
+            from ufgir.training.run import run  # torch, timm and Lightning are not needed to refuse a mistake
 
-        return run(config, overrides)
+            return run(config, overrides)
     except (UserError, RunFailed) as error:
         if is_one_of_many:  # a launcher keeps the errors of its jobs for later
             print(f"failed: {' '.join(overrides)}\n{error}", file=sys.stderr, flush=True)

@@ -117,8 +117,9 @@ def test_a_failing_run_stops_no_other_and_is_tried_three_times(grid):
 def test_every_launcher_computes_the_same(grid, here):
     """Ray is told of two GPUs, which it hands out without looking for them."""
     (here / "where.py").write_text(WHERE)
-    words = ["+callbacks.where._target_=where.Where", '+callbacks.where.run_dir="{run_dir}"']
-    assert sweep(*words).returncode == 0
+    words = ["+callbacks.where._target_=where.Where", '+callbacks.where.run_dir="{run_dir}"', "reducer=tome"]
+    swept = sweep(*words)
+    assert swept.returncode == 0 and "warning: reducer=tome" in swept.stderr
     expected = numbers()
     Path("outputs").rename("sequential")
     gpus = ["+hydra.launcher.ray.init.num_gpus=2", "hydra.launcher.ray.remote.num_gpus=1"]
@@ -127,7 +128,7 @@ def test_every_launcher_computes_the_same(grid, here):
         pytest.importorskip(f"hydra_plugins.hydra_{launcher[0].split('_')[0]}_launcher")
         swept = sweep(*words, f"hydra/launcher={launcher[0]}", *launcher[1:], timeout=600)
         assert swept.returncode == 0, swept.stderr
-        assert "ConfigStore" not in swept.stderr
+        assert "UfgirWarning" not in swept.stderr and "ConfigStore" not in swept.stderr
         assert numbers() == expected
         used = {file.read_text() for file in Path("outputs").glob("*/gpu.txt")}
         Path("outputs").rename(launcher[0])
