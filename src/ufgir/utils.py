@@ -59,6 +59,11 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name) if part]
 
 
+def resize_side(image_size: int) -> int:
+    """Side in pixels to which images are resized before the crop, if none is given: the paper crops 0.875 of it."""
+    return int(image_size / 0.875)
+
+
 def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, by dotted name."""
     flat: dict[str, Any] = {}

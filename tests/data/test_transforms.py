@@ -9,13 +9,14 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision import transforms
 
-from ufgir.data.transforms import EvalTransform, mix_batches, paper_transforms, resize_side
+from ufgir.data.transforms import EvalTransform, mix_batches, paper_transforms
+from ufgir.utils import resize_side
 
 AUGMENT = Path(__file__).parents[2] / "conf" / "augment"
 
 
 def test_resize_side():
-    assert [resize_side(224), resize_side(448), resize_side(96), resize_side(96, 112)] == [256, 512, 109, 112]
+    assert [resize_side(224), resize_side(448), resize_side(96)] == [256, 512, 109]
 
 
 @pytest.mark.parametrize("side", [16, 19, 21])

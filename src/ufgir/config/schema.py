@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ufgir.errors import UserError, did_you_mean
-from ufgir.utils import expand_path
+from ufgir.utils import expand_path, resize_side
 
 Part = dict[str, Any]  # `_target_` and its arguments
 PAPER_SCHEDULE = "ufgir.training.schedules.paper_schedule"
@@ -203,7 +203,7 @@ class RunConfig(Node):
         size = changes.get("image_size", self.image_size)
         if self.dataset.is_ours and size != self.image_size and "dataset.resize" not in changes:
             resize = self.dataset.model_extra["resize"]
-            is_default = resize == int(self.image_size / 0.875)
+            is_default = resize == resize_side(self.image_size)
             values["dataset"]["resize"] = None if is_default else max(size, round(resize * size / self.image_size))
         for key, value in changes.items():
             *parents, name = key.split(".")
@@ -232,7 +232,7 @@ class RunConfig(Node):
     @property
     def resize(self) -> int:
         """Side to which images are resized before the crop, pixels."""
-        return self.dataset.arguments().get("resize") or int(self.image_size / 0.875)
+        return self.dataset.arguments().get("resize") or resize_side(self.image_size)
 
     @property
     def objective(self) -> str:

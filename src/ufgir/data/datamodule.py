@@ -20,9 +20,9 @@ from ufgir.data.cache import CACHES, NoStore, Store, fingerprint, open_store, us
 from ufgir.data.images import WORKERS, decode, find_images, load_image, track
 from ufgir.data.splits import PROTOCOLS, Splits, load_splits
 from ufgir.data.tables import first_ten
-from ufgir.data.transforms import center_crop, normalize, paper_transforms, resize_side
+from ufgir.data.transforms import center_crop, normalize, paper_transforms
 from ufgir.errors import UserError
-from ufgir.utils import cache_dir
+from ufgir.utils import cache_dir, resize_side
 
 Key = tuple[int, int] | int  # epoch and row; a row alone, as samplers other than ours give it, belongs to epoch 0
 
@@ -172,7 +172,7 @@ class ImageDataModule(lightning.LightningDataModule):
         predict_images = [predict_images] if isinstance(predict_images, str | os.PathLike) else predict_images
         predict_images = predict_images and list(map(str, predict_images))
         self.save_hyperparameters(ignore=["train_transforms", "batch_transform"], logger=False)
-        self.image_size, self.resize = image_size, resize_side(image_size, resize)
+        self.image_size, self.resize = image_size, resize_side(image_size) if resize is None else resize
         self.batch_size, self.cache, self.seed, self.progress = batch_size, cache, seed, progress
         self.num_workers = WORKERS if num_workers is None else num_workers
         self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)

@@ -19,15 +19,9 @@ from torchvision.transforms import v2
 from ufgir.data.images import as_rgb, decode, load_image
 from ufgir.errors import UserError
 
-CROP_SHARE = 0.875  # the crop's side as a share of the resized side, as in the paper
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 center_crop = v2.functional.center_crop
-
-
-def resize_side(image_size: int, resize: int | None = None) -> int:
-    """Side in pixels to which images are resized before the crop: `resize`, or `int(image_size / 0.875)`."""
-    return int(image_size / CROP_SHARE) if resize is None else resize
 
 
 def resized_pixels(image: Path | Image.Image, side: int) -> Tensor:
