@@ -50,8 +50,9 @@ results-check: $(INSTALLED)  ## train two runs of docs/results.md again, MINUTES
 	    output_root=outputs/results-check hydra/launcher=joblib hydra.launcher.n_jobs=2 $(ARGS) || test $$? -eq 124
 	$(ONE_THREAD) $(VENV_PYTHON) results/photographs/records.py check outputs/results-check
 
-lint: $(INSTALLED)  ## check style and imports
+lint: $(INSTALLED)  ## check style, imports and format
 	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
 
 clean:  ## remove .venv, .venv-oldest and caches; runs and data stay
 	rm -rf .venv .venv-oldest build dist .pytest_cache .ruff_cache .hypothesis

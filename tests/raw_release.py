@@ -11,8 +11,10 @@ FOLDERS = ("COTTON", "soybean200", "SoyGene", *(f"SoyAgeing/{stage}" for stage i
 def make_release(root: Path) -> None:
     """Three images of each class to train on and one to test, in every folder with images."""
     for folder in FOLDERS:
-        parts = {part: [(f"{label}_{number}_{part}.png", label) for label in (1, 2) for number in numbers]
-                 for part, numbers in (("train", (1, 2, 3)), ("test", (4,)))}
+        parts = {
+            part: [(f"{label}_{number}_{part}.png", label) for label in (1, 2) for number in numbers]
+            for part, numbers in (("train", (1, 2, 3)), ("test", (4,)))
+        }
         write_anno(root / folder, **parts)
 
 

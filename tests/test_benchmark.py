@@ -128,7 +128,7 @@ def test_what_is_compared_takes_turns(monkeypatch):
         clock[0] += seconds
 
     found = timing.paired_seconds(partial(step, "a", 3), partial(step, "b", 2), 4, torch.device("cpu"))
-    assert "".join(calls) == "aaabbb" + "abb" "bba" "abb" "bba", "warm-up, then pairs in alternating order"
+    assert "".join(calls) == "aaabbb" + "abbbbaabbbba", "warm-up, then pairs in alternating order"
     assert [list(seconds) for seconds in found] == [[3] * 4, [2] * 4], "seconds of one step"
 
 

@@ -43,10 +43,15 @@ def raw(tmp_path, monkeypatch) -> Path:
     shutil.rmtree(root / "COTTON" / "anno")  # file names tell
     for name in ("soybean200", "SoyGene"):
         shutil.rmtree(root / name)
-    write_anno(root / "soybean200", train=[("a b.png", 1), ("b.png", 2), ("c.png", 1), ("d.png", 2)],
-               val=[("e.png", 1), ("f.png", 2)], test=[("g.png", 2), ("h.png", 1)])
-    write_anno(root / "SoyGene", train=[(f"{number:02}", number % 2 + 1) for number in range(11)],
-               test=[("x1", 1), ("x2", 2)])
+    write_anno(
+        root / "soybean200",
+        train=[("a b.png", 1), ("b.png", 2), ("c.png", 1), ("d.png", 2)],
+        val=[("e.png", 1), ("f.png", 2)],
+        test=[("g.png", 2), ("h.png", 1)],
+    )
+    write_anno(
+        root / "SoyGene", train=[(f"{number:02}", number % 2 + 1) for number in range(11)], test=[("x1", 1), ("x2", 2)]
+    )
     return root
 
 
@@ -91,8 +96,9 @@ def test_all_five_sets(raw, tmp_path, monkeypatch, capsys):
     pooled = ["0,a b.png", "1,b.png", "0,c.png", "1,d.png", "0,e.png", "1,f.png"]
     assert rows(out / "soylocal", "train_val") == pooled
     assert rows(out / "soylocal", "train") == pooled[:4] and rows(out / "soylocal", "val") == pooled[4:]
-    assert rows(out / "soyageing", "test") == [f"{label - 1},{stage}/images/{label}_4_test.png"
-                                               for stage in STAGES for label in (1, 2)]
+    assert rows(out / "soyageing", "test") == [
+        f"{label - 1},{stage}/images/{label}_4_test.png" for stage in STAGES for label in (1, 2)
+    ]
     # The authors' rule: of each class the first int(0.8 n) rows are for training, 4 of 6 and 4 of 5.
     assert rows(out / "soygene", "train") == [f"{number % 2},{number:02}.png" for number in range(8)]
     assert rows(out / "soygene", "val") == ["0,08.png", "1,09.png", "0,10.png"]
@@ -146,9 +152,17 @@ def test_all_errors_of_all_sets_at_once_and_nothing_written(raw, tmp_path):
     (raw / "COTTON" / "images" / "1_4_test.png").rename(raw / "COTTON" / "images" / "leaf.png")
     shutil.rmtree(raw / "SoyAgeing" / "R4")
     error = refused(raw=raw, out=tmp_path / "out")
-    for part in ["soyglobal", "no image of class 2", f"{raw}/SoyGene/anno/test.txt", "line 2 ('x2'), line 3 ('x2 0')",
-                 f"that are not in {raw}/SoyGene/images: x3", f"{raw}/soybean200/anno/test.txt cannot be read",
-                 "CLASS_INDEX_test.png", "leaf.png", f"soyageing below raw={raw} lacks R4"]:
+    for part in [
+        "soyglobal",
+        "no image of class 2",
+        f"{raw}/SoyGene/anno/test.txt",
+        "line 2 ('x2'), line 3 ('x2 0')",
+        f"that are not in {raw}/SoyGene/images: x3",
+        f"{raw}/soybean200/anno/test.txt cannot be read",
+        "CLASS_INDEX_test.png",
+        "leaf.png",
+        f"soyageing below raw={raw} lacks R4",
+    ]:
         assert part in error
     shutil.copytree(raw / "SoyGene", raw / "soybean_gene")
     assert f"{raw}/SoyGene, {raw}/soybean_gene" in refused(raw=raw, out=tmp_path / "out", dataset="soygene")
@@ -157,7 +171,8 @@ def test_all_errors_of_all_sets_at_once_and_nothing_written(raw, tmp_path):
 
 def test_counts_are_those_of_the_configuration():
     assert {name: yaml.safe_load((CONF / f"{name}.yaml").read_text())["expected"] for name in SETS} == {
-        name: known.counts for name, known in SETS.items()}
+        name: known.counts for name, known in SETS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +194,14 @@ def hub_cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path):
-    own = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch"), "NO_PROXY": "127.0.0.1",
-           "no_proxy": "*", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    own = {
+        "HF_HOME": str(tmp_path / "hf"),
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "*",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
     own = {**{name: value for name, value in os.environ.items() if not name.startswith("HF_")}, **own}
 
     def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -223,7 +244,10 @@ def test_a_cache_in_the_layout_of_the_hub_serves_the_model(hub_cache, weights, t
     random = {"name": "deit_base_patch16_224", "pretrained": False, "checkpoint": None, "kwargs": {}}
     found = list(pretrained.fetch_weights([*deit, random, {**lost, "checkpoint": str(weights)}, lost]))
     assert [(one.state, one.file) for one in found] == [
-        (pretrained.CACHED, link), (pretrained.LOCAL, weights), (pretrained.FAILED, None)]
+        (pretrained.CACHED, link),
+        (pretrained.LOCAL, weights),
+        (pretrained.FAILED, None),
+    ]
     assert "lost.pth" in found[-1].reason
     model = ufgir.create_model("deit_t", num_classes=1000, pretrained=True)
     assert model.head.weight.equal(load_file(weights)["head.weight"])
@@ -240,13 +264,22 @@ def test_the_weights_of_a_grid_and_those_of_their_authors(hub_cache, capsys):
     assert not hub_cache.exists()
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    ("rwa=x raw=. out=y", "Did you mean 'raw'?"), ("raw=.", "out: missing"), ("raw=/no out=y", "raw=/no"),
-    ("raw=. out=y dataset=soygenes", "dataset=soygenes: expected 'cotton80'"), ("raw=. out=y copy=maybe", "copy=maybe"),
-    ("weights", "backbone=deit_s"), ("weights sweep=demo backbone=deit_s", "sweep=NAME"),
-    ("weights backbone=deit_x", "Did you mean 'deit_t'"), ("weights backbone=resnet50", "ResNet"),
-    ("weights sweep=paper_44", "paper_448"), ("weights out=x", "sweep="),
-])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("rwa=x raw=. out=y", "Did you mean 'raw'?"),
+        ("raw=.", "out: missing"),
+        ("raw=/no out=y", "raw=/no"),
+        ("raw=. out=y dataset=soygenes", "dataset=soygenes: expected 'cotton80'"),
+        ("raw=. out=y copy=maybe", "copy=maybe"),
+        ("weights", "backbone=deit_s"),
+        ("weights sweep=demo backbone=deit_s", "sweep=NAME"),
+        ("weights backbone=deit_x", "Did you mean 'deit_t'"),
+        ("weights backbone=resnet50", "ResNet"),
+        ("weights sweep=paper_44", "paper_448"),
+        ("weights out=x", "sweep="),
+    ],
+)
 def test_wrong_arguments(arguments, text, capsys):
     assert run_command(main, arguments.split()) == 2
     assert text in capsys.readouterr().err

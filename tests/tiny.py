@@ -12,8 +12,8 @@ from PIL import Image
 
 from ufgir.config import load_config
 from ufgir.data import write_splits
+from ufgir.training.build import build_data, build_module, run_folder
 from ufgir.training.checkpoint import save_weights
-from ufgir.training.run import build_data, build_module, run_folder
 from ufgir.training.run import run as run_in_process
 from ufgir.training.run_folder import RunFolder
 

@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> int:
     from ufgir.models import convert_authors_state_dict, create_model
     from ufgir.models.authors import measure_weights, read_checkpoint
     from ufgir.models.authors_settings import AuthorsSettings
+    from ufgir.training.build import model_arguments
     from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
-    from ufgir.training.run import model_arguments
 
     checkpoint = read_checkpoint(path)
     weights = checkpoint.state_dict

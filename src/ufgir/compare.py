@@ -90,7 +90,7 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunCo
 def build_model(config: RunConfig, classes: int):
     """A model with random weights."""
     from ufgir.models import create_model
-    from ufgir.training.run import model_arguments
+    from ufgir.training.build import model_arguments
 
     return create_model(**model_arguments(config, classes))
 

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     from ufgir.data.images import find_images, track
     from ufgir.data.transforms import decode_for_test
     from ufgir.inference.token_maps import draw_images, picture_names, spread
-    from ufgir.training.run import model_arguments
+    from ufgir.training.build import model_arguments
 
     found, unreadable = find_images(options.images)
     trained = options.load()
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
 def true_classes(trained) -> dict[Path, int]:
     """Class id by absolute path of the images that a run was evaluated on; empty if its data cannot be found."""
     from ufgir.inference.evaluate import configs_of
-    from ufgir.training.run import build_data
+    from ufgir.training.build import build_data
 
     try:
         splits = build_data(configs_of(trained)[0]).splits

@@ -13,7 +13,7 @@ from PIL import Image
 import ufgir
 from ufgir.config import load_config
 from ufgir.errors import UserError
-from ufgir.training.run import build_data, check_sizes
+from ufgir.training.build import build_data, check_sizes
 from ufgir.training.schedules import paper_schedule
 
 FROZEN = {file.stem: json.loads(file.read_text()) for file in Path(__file__).parent.glob("*.json")}
@@ -140,7 +140,10 @@ def test_leaves(tmp_path):
     for name, means in frozen["images"].items():  # of the quarters; the last digits of pixels depend on the processor
         pixels = np.asarray(Image.open(folder / "images" / name), dtype=float)
         half = len(pixels) // 2
-        quarters = [pixels[rows, columns] for rows in (slice(half), slice(half, None))
-                    for columns in (slice(half), slice(half, None))]
+        quarters = [
+            pixels[rows, columns]
+            for rows in (slice(half), slice(half, None))
+            for columns in (slice(half), slice(half, None))
+        ]
         assert [mean for quarter in quarters for mean in quarter.mean((0, 1))] == pytest.approx(means, abs=0.1), name
     assert len(list(folder.rglob("*.jpg"))) == frozen["count"]

@@ -19,6 +19,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def picture():
     """Writes a picture of noise and returns its path."""
+
     def write(path: Path, number: int = 0, size: tuple[int, int] = (20, 16)) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

@@ -17,8 +17,16 @@ from ufgir.data.images import load_image
 from ufgir.data.transforms import EvalTransform, mix_batches, normalize
 from ufgir.errors import UserError
 
-TRAINER = dict(accelerator="cpu", devices=1, max_epochs=2, logger=False, enable_checkpointing=False,
-               enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1)
+TRAINER = dict(
+    accelerator="cpu",
+    devices=1,
+    max_epochs=2,
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+    log_every_n_steps=1,
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),  # Lightning's, on a new torch
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),  # meant so for few images
@@ -85,8 +93,17 @@ def test_training_drops_the_last_batch_and_testing_does_not(data):
     assert (module.num_classes, module.class_names) == (3, ["0_oak", "1_oak", "2_oak"])
 
 
-@pytest.mark.parametrize("changes", [{"cache": "ram"}, {"cache": "disk"}, {"num_workers": 2}, {"batch_size": 8},
-                                     {"cache": "ram", "num_workers": 2}, {"cache": "disk", "num_workers": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cache": "ram"},
+        {"cache": "disk"},
+        {"num_workers": 2},
+        {"batch_size": 8},
+        {"cache": "ram", "num_workers": 2},
+        {"cache": "disk", "num_workers": 1},
+    ],
+)
 def test_cache_workers_and_batch_size_change_no_bit(data, changes):
     plain, other = data().train_dataloader(), data(**changes).train_dataloader()
     for epoch in (0, 1):
@@ -134,7 +151,7 @@ def test_fit_validate_test_and_predict_under_a_plain_trainer(data, csv_set):
     assert trainer.callback_metrics["val/loss"] > 0
     assert trainer.validate(model, datamodule=module, verbose=False)[0]["images"] == 3
     assert trainer.test(model, datamodule=module, verbose=False)[0]["images"] == 3
-    (classes, rows), = trainer.predict(model, datamodule=module)
+    ((classes, rows),) = trainer.predict(model, datamodule=module)
     assert rows.tolist() == [0, 1, 2] and module.predict_paths[2].name == "test_0.png"
     named = data(predict_images=str(csv_set / "images" / "1_oak"))
     assert len(trainer.predict(Model(), datamodule=named)[0][0]) == len(named.predict_paths) == 4
@@ -169,8 +186,14 @@ def test_lightning_cli_builds_it(csv_set, monkeypatch):
     from lightning.pytorch.cli import LightningCLI
 
     crop = '[{"class_path": "torchvision.transforms.v2.CenterCrop", "init_args": {"size": 12}}]'
-    arguments = ["--data.root", str(csv_set), "--data.image_size=12", "--data.train_transforms", crop,
-                 "--seed_everything=1"]
+    arguments = [
+        "--data.root",
+        str(csv_set),
+        "--data.image_size=12",
+        "--data.train_transforms",
+        crop,
+        "--seed_everything=1",
+    ]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of Lightning
     cli = LightningCLI(Model, ImageDataModule, run=False, save_config_callback=None, trainer_defaults=TRAINER)

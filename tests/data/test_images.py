@@ -17,6 +17,7 @@ RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
 @pytest.fixture
 def saved(tmp_path):
     """Saves an image and loads it: uint8 (H, W, 3)."""
+
     def through(image: Image.Image, name: str, **options) -> np.ndarray:
         image.save(tmp_path / name, **options)
         loaded = load_image(tmp_path / name)
@@ -32,11 +33,19 @@ def turned(orientation: int) -> Image.Exif:
     return exif
 
 
-@pytest.mark.parametrize(("mode", "pixel", "expected"), [
-    ("RGBA", (255, 0, 0, 0), WHITE), ("RGBA", (255, 0, 0, 255), RED), ("RGBA", (0, 0, 0, 51), [204, 204, 204]),
-    ("LA", (0, 0), WHITE), ("LA", (10, 255), [10, 10, 10]), ("L", 77, [77, 77, 77]), ("1", 1, WHITE),
-    ("P", 0, [0, 0, 0]),
-])
+@pytest.mark.parametrize(
+    ("mode", "pixel", "expected"),
+    [
+        ("RGBA", (255, 0, 0, 0), WHITE),
+        ("RGBA", (255, 0, 0, 255), RED),
+        ("RGBA", (0, 0, 0, 51), [204, 204, 204]),
+        ("LA", (0, 0), WHITE),
+        ("LA", (10, 255), [10, 10, 10]),
+        ("L", 77, [77, 77, 77]),
+        ("1", 1, WHITE),
+        ("P", 0, [0, 0, 0]),
+    ],
+)
 def test_transparency_over_white_and_grey(saved, mode, pixel, expected):
     assert saved(Image.new(mode, (3, 2), pixel), "image.png")[1, 1].tolist() == expected
 
@@ -105,6 +114,9 @@ def test_images_are_decoded_in_order_with_bounded_memory(tmp_path, picture):
     results = decode_for_test((asked.append(path) or path for path in paths), 16, 12, ahead=4)
     for count, (path, pixels) in enumerate(results, start=1):
         assert path == paths[count - 1] and len(asked) <= count + 4
-        assert pixels == "not an image" if path == paths[7] else torch.equal(
-            normalize(pixels), EvalTransform(16, 12)(load_image(path)))
+        assert (
+            pixels == "not an image"
+            if path == paths[7]
+            else torch.equal(normalize(pixels), EvalTransform(16, 12)(load_image(path)))
+        )
     assert count == 30

@@ -63,8 +63,9 @@ def test_nearest_neighbours_stay_below_twice_chance(tmp_path, seed):
     images, found = render(spec, tmp_path, progress=False) / "images", tables(spec)
 
     def features(table, side, mode):
-        pictures = [Image.open(images / path).convert(mode).resize((side, side), Image.Resampling.BOX)
-                    for path in table["dir"]]
+        pictures = [
+            Image.open(images / path).convert(mode).resize((side, side), Image.Resampling.BOX) for path in table["dir"]
+        ]
         return np.stack([np.asarray(picture, dtype=float).ravel() for picture in pictures])
 
     for side, mode in ((24, "L"), (1, "RGB")):

@@ -28,9 +28,14 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-@pytest.mark.parametrize(("protocol", "counts"), [
-    ("test", {"train": 9, "test": 3}), ("val", {"train": 6, "val": 3}), ("holdout", {"train": 6, "val": 3, "test": 3}),
-])
+@pytest.mark.parametrize(
+    ("protocol", "counts"),
+    [
+        ("test", {"train": 9, "test": 3}),
+        ("val", {"train": 6, "val": 3}),
+        ("holdout", {"train": 6, "val": 3, "test": 3}),
+    ],
+)
 def test_protocol_chooses_the_tables(csv_set, protocol, counts):
     splits = load_splits(csv_set, protocol=protocol)
     assert {role: len(table) for role, table in splits.roles.items()} == counts
@@ -40,8 +45,11 @@ def test_protocol_chooses_the_tables(csv_set, protocol, counts):
 
 def test_digest_depends_on_the_contents_in_use_only(csv_set, tmp_path):
     shutil.copytree(csv_set, tmp_path / "copy")
-    digests = [load_splits(root, protocol=protocol).digest for protocol in ("test", "val", "holdout")
-               for root in (csv_set, tmp_path / "copy")]
+    digests = [
+        load_splits(root, protocol=protocol).digest
+        for protocol in ("test", "val", "holdout")
+        for root in (csv_set, tmp_path / "copy")
+    ]
     assert len(set(digests)) == 3 and digests[::2] == digests[1::2] and len(digests[0]) == 64
     edit(csv_set / "val.csv", "1_oak/val_0", "1_oak/val_1")
     assert load_splits(csv_set, protocol="test").digest == digests[0]
@@ -68,17 +76,20 @@ def test_spreadsheet_csv_with_byte_order_mark_crlf_and_more_columns(csv_set):
     assert load_splits(csv_set).test["dir"].tolist() == ["0_oak/test_0.png", "1_oak/test_0.png", "2_oak/test_0.png"]
 
 
-@pytest.mark.parametrize(("table", "old", "new", "parts"), [
-    ("test", "class_id,dir", "label,dir", ["test.csv", "class_id", "'label,dir'"]),
-    ("test", "1,1_oak", "one,1_oak", ["test.csv", "class_id", "line 3 ('one')"]),
-    ("test", "1,1_oak/test_0.png", "1,", ["test.csv", "dir", "line 3"]),
-    ("test", "1,1_oak", "-1,1_oak", ["class_id", "-1 in test.csv (1_oak/test_0.png)"]),
-    ("test", "1,1_oak/test", "5,1_oak/test", ["go up to 5", "class 3, 4"]),
-    ("test", "0_oak/", "../0_oak/", ["below the image folder", "../0_oak/test_0.png in test.csv"]),
-    ("test", "0_oak/test_0", "./0_oak/train_1", ["train_val.csv and test.csv", "0_oak/train_1.png", "Remove"]),
-    ("val", "0_oak/val_0", "0_oak/train_1", ["train.csv and val.csv", "0_oak/train_1.png", "Remove"]),
-    ("train_val", "1,1_oak/train_1", "2,1_oak/train_0", ["one class", "1_oak/train_0.png (classes 1, 2)"]),
-])
+@pytest.mark.parametrize(
+    ("table", "old", "new", "parts"),
+    [
+        ("test", "class_id,dir", "label,dir", ["test.csv", "class_id", "'label,dir'"]),
+        ("test", "1,1_oak", "one,1_oak", ["test.csv", "class_id", "line 3 ('one')"]),
+        ("test", "1,1_oak/test_0.png", "1,", ["test.csv", "dir", "line 3"]),
+        ("test", "1,1_oak", "-1,1_oak", ["class_id", "-1 in test.csv (1_oak/test_0.png)"]),
+        ("test", "1,1_oak/test", "5,1_oak/test", ["go up to 5", "class 3, 4"]),
+        ("test", "0_oak/", "../0_oak/", ["below the image folder", "../0_oak/test_0.png in test.csv"]),
+        ("test", "0_oak/test_0", "./0_oak/train_1", ["train_val.csv and test.csv", "0_oak/train_1.png", "Remove"]),
+        ("val", "0_oak/val_0", "0_oak/train_1", ["train.csv and val.csv", "0_oak/train_1.png", "Remove"]),
+        ("train_val", "1,1_oak/train_1", "2,1_oak/train_0", ["one class", "1_oak/train_0.png (classes 1, 2)"]),
+    ],
+)
 def test_error_in_a_table_is_named(csv_set, table, old, new, parts):
     edit(csv_set / f"{table}.csv", old, new)
     assert any(all(part in error for part in parts) for error in errors_of(csv_set))
@@ -131,8 +142,13 @@ def test_published_counts(csv_set):
 
 def test_wrong_arguments_are_reported_together():
     errors = errors_of(None, format="cvs", protocol="holdut", train_images=0, val_fraction=0.5, test_fraction=0.5)
-    parts = ("dataset.format=cvs", "protocol=holdut", "dataset.test_fraction=0.5", "dataset.train_images=0",
-             "dataset.root")
+    parts = (
+        "dataset.format=cvs",
+        "protocol=holdut",
+        "dataset.test_fraction=0.5",
+        "dataset.train_images=0",
+        "dataset.root",
+    )
     assert all(part in error for part, error in zip(parts, errors, strict=True))
     for fold, folds in ((5, 5), (0, 1)):
         assert f"fold={fold}" in errors_of(None, protocol="cv", fold=fold, folds=folds)[0]
@@ -143,7 +159,10 @@ def test_wrong_arguments_are_reported_together():
 
 def test_train_images_are_spread_over_the_table(csv_set):
     assert load_splits(csv_set, train_images=3).train["dir"].tolist() == [
-        "0_oak/train_0.png", "1_oak/train_1.png", "0_oak/val_0.png"]
+        "0_oak/train_0.png",
+        "1_oak/train_1.png",
+        "0_oak/val_0.png",
+    ]
     assert len(load_splits(csv_set, train_images=99).train) == 9
 
 
@@ -184,8 +203,12 @@ def test_folds_follow_the_seed_and_are_read_back(csv_set, tmp_path):
 @example([[1, 2], [3, 1], [1, 3], [3, 1]], 2)
 @pytest.mark.filterwarnings("ignore:folds=")
 def test_a_group_is_in_one_fold(classes, folds):
-    rows = [(class_id, f"{class_id}/{group}_{number}.png") for class_id, groups in enumerate(classes)
-            for group, size in enumerate(groups) for number in range(size)]
+    rows = [
+        (class_id, f"{class_id}/{group}_{number}.png")
+        for class_id, groups in enumerate(classes)
+        for group, size in enumerate(groups)
+        for number in range(size)
+    ]
     tables = {"train_val": pd.DataFrame(rows, columns=["class_id", "dir"])}
     groups = {path: path.partition("_")[0] for _, path in rows}
     if folds > len(rows):
@@ -222,8 +245,9 @@ def test_too_few_images_for_the_folds(csv_set):
     with pytest.warns(UfgirWarning, match="folds=5: class 0, 1, 2 has .* folds=4"):
         load_splits(csv_set, protocol="cv", folds=5)
     for table in csv_set.glob("*.csv"):
-        table.write_text("".join(row for row in table.read_text().splitlines(keepends=True)
-                                 if row[0] != "1" or "test" in row))
+        table.write_text(
+            "".join(row for row in table.read_text().splitlines(keepends=True) if row[0] != "1" or "test" in row)
+        )
     (error,) = errors_of(csv_set, protocol="cv", folds=2)
     assert "protocol=cv" in error and "class 1" in error
 
@@ -245,8 +269,14 @@ def test_class_folders_are_split_stratified_and_read_back(folder, tmp_path):
     counts = {split: table["class_id"].value_counts().sort_index().tolist() for split, table in splits.tables.items()}
     assert counts == {"train": [1, 2, 5], "val": [1, 1, 2], "train_val": [2, 3, 7], "test": [1, 2, 3]}
     # The first of each class by `printf '1/class 2/0.PNG' | sha256sum`: the same on every machine.
-    assert splits.test["dir"].tolist() == ["class 1/2.PNG", "class 2/0.PNG", "class 2/1.PNG", "class 10/0.PNG",
-                                           "class 10/1.PNG", "class 10/5.PNG"]
+    assert splits.test["dir"].tolist() == [
+        "class 1/2.PNG",
+        "class 2/0.PNG",
+        "class 2/1.PNG",
+        "class 10/0.PNG",
+        "class 10/1.PNG",
+        "class 10/5.PNG",
+    ]
     assert load_splits(folder, "folder", ".", seed=2).digest != load_splits(folder, "folder", ".").digest
     write_splits(splits, tmp_path / "splits")
     again = load_splits(tmp_path / "splits", images=str(folder), protocol="holdout")

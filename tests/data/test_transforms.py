@@ -22,10 +22,14 @@ def test_resize_side():
 @pytest.mark.parametrize("side", [16, 19, 21])
 def test_testing_equals_torchvision(picture, tmp_path, side):
     image = Image.open(picture(tmp_path / "a.png", size=(40, 31)))
-    theirs = transforms.Compose([
-        transforms.Resize((side, side), transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(16),
-        transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])
+    theirs = transforms.Compose(
+        [
+            transforms.Resize((side, side), transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(16),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
     assert torch.equal(EvalTransform(side, 16)(image), theirs(image))
 
 

@@ -36,8 +36,10 @@ def open_store(cache: str, paths: list[Path], side: int, progress: bool = True) 
     try:
         pixels = torch.empty((len(paths), 3, side, side), dtype=torch.uint8)
     except RuntimeError as error:
-        raise UserError(f"dataset.cache=ram needs {len(paths) * 3 * side**2 / 2**30:.2f} GiB of memory, more than "
-                        "there is. Use dataset.cache=disk or none.") from error
+        raise UserError(
+            f"dataset.cache=ram needs {len(paths) * 3 * side**2 / 2**30:.2f} GiB of memory, more than "
+            "there is. Use dataset.cache=disk or none."
+        ) from error
     for row, image in enumerate(_decoded(paths, side, progress)):
         pixels[row] = image
     return pixels
@@ -71,8 +73,10 @@ class DiskStore:
                 for image in _decoded(paths, side, progress):
                     stream.write(image.numpy().data)
         except OSError as error:
-            raise UserError(f"dataset.cache=disk cannot write to {self.file.parent} ({error}). Set UFGIR_CACHE to "
-                            "another folder or a larger disk, or use dataset.cache=none.") from error
+            raise UserError(
+                f"dataset.cache=disk cannot write to {self.file.parent} ({error}). Set UFGIR_CACHE to "
+                "another folder or a larger disk, or use dataset.cache=none."
+            ) from error
 
     def __getitem__(self, row: int) -> Tensor:
         if self.pixels is None:  # each process maps the file for itself

@@ -60,8 +60,9 @@ class ImageDataset(Dataset):
         self.store, self.labels, self.image_size = store, list(map(int, labels)), image_size
         self.transforms, self.seed = transforms, seed
         # Foreign transforms may work in place, which must not change the cache.
-        self.copies = not all(isinstance(each, v2.Transform) and not getattr(each, "inplace", False)
-                              for each in transforms or [])
+        self.copies = not all(
+            isinstance(each, v2.Transform) and not getattr(each, "inplace", False) for each in transforms or []
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -95,9 +96,11 @@ class ImageDataset(Dataset):
             pixels = transform(pixels)
         size = self.image_size
         if pixels.dtype != torch.uint8 or pixels.shape != (3, size, size):
-            raise UserError(f"augment.train gives {pixels.dtype} {tuple(pixels.shape)} instead of torch.uint8 "
-                            f"(3, {size}, {size}). Crop or resize to image_size={size}, and leave out the "
-                            "normalization, which follows later.")
+            raise UserError(
+                f"augment.train gives {pixels.dtype} {tuple(pixels.shape)} instead of torch.uint8 "
+                f"(3, {size}, {size}). Crop or resize to image_size={size}, and leave out the "
+                "normalization, which follows later."
+            )
         return pixels
 
 
@@ -178,9 +181,21 @@ class ImageDataModule(lightning.LightningDataModule):
         self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)
         self.batch_transform, self.predict_images = batch_transform, predict_images
         self._split_arguments = dict(
-            root=root, format=format, images=images, protocol=protocol, fold=fold, folds=folds, groups=groups,
-            seed=seed, name=name, val_fraction=val_fraction, test_fraction=test_fraction,
-            train_images=train_images, expected=expected, render=render)
+            root=root,
+            format=format,
+            images=images,
+            protocol=protocol,
+            fold=fold,
+            folds=folds,
+            groups=groups,
+            seed=seed,
+            name=name,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            train_images=train_images,
+            expected=expected,
+            render=render,
+        )
         self._stores: dict[str, Store] = {}
         errors = []
         if self.resize < image_size:
@@ -229,20 +244,26 @@ class ImageDataModule(lightning.LightningDataModule):
         """
         splits = self.splits
         splits.render(self.progress)
-        below = {path: name for table in splits.roles.values()
-                 for path, name in zip(splits.paths(table), table["dir"], strict=True)}
+        below = {
+            path: name
+            for table in splits.roles.values()
+            for path, name in zip(splits.paths(table), table["dir"], strict=True)
+        }
         present = [path for path in below if path.is_file()]
         errors = []
         if missing := sorted(below[path] for path in below.keys() - set(present)):
-            errors.append(f"{len(missing)} of {len(below)} images are missing below {splits.image_root}: "
-                          f"{first_ten(missing)}.")
+            errors.append(
+                f"{len(missing)} of {len(below)} images are missing below {splits.image_root}: {first_ten(missing)}."
+            )
         stamp = cache_dir() / "checked" / fingerprint(present)
         if not used(stamp):
             reasons = decode(present, lambda path: load_image(path) and None, ahead=64)
             reasons = track(reasons, len(present), "checking images", self.progress)
             if broken := [f"{below[path]} ({reason})" for path, reason in reasons if reason]:
-                errors.append(f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: "
-                              f"{first_ten(broken)}.")
+                errors.append(
+                    f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: "
+                    f"{first_ten(broken)}."
+                )
             else:
                 with suppress(OSError):  # without a writable cache folder the check is merely repeated
                     stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -262,8 +283,10 @@ class ImageDataModule(lightning.LightningDataModule):
         `fit` opens those of the later test, too: too little memory is found out before the training.
         """
         if stage == "fit" and self.batch_size > (count := len(self.splits.train)):
-            raise UserError(f"batch_size={self.batch_size} is more than the {count} training images, and an incomplete "
-                            f"batch is dropped. Use batch_size={count} at most.")
+            raise UserError(
+                f"batch_size={self.batch_size} is more than the {count} training images, and an incomplete "
+                f"batch is dropped. Use batch_size={count} at most."
+            )
         for role in {"validate": ["val"], "test": ["test"], "predict": []}.get(stage or "fit", self.splits.roles):
             if role in self.splits.roles:
                 self._store(role)

@@ -38,7 +38,7 @@ PROTOCOLS = {  # protocol -> role -> table
 }
 FORMATS = {  # format -> what its root is
     "csv": "a folder with train_val.csv and test.csv (other protocols: train.csv, val.csv) under the header "
-           "class_id,dir and with the images below DIR/images; dataset=folder takes plain class folders instead.",
+    "class_id,dir and with the images below DIR/images; dataset=folder takes plain class folders instead.",
     "folder": "a folder that holds one folder of images for each class.",
     "leaves": "where the leaves are to be rendered.",
 }
@@ -100,8 +100,10 @@ class Splits:
         try:
             leaves.render(self.leaves, root, progress)
         except OSError as error:
-            raise UserError(f"dataset.root={root}: the leaves could not be written there ({error}). "
-                            "Give a folder that can be written.") from error
+            raise UserError(
+                f"dataset.root={root}: the leaves could not be written there ({error}). "
+                "Give a folder that can be written."
+            ) from error
 
 
 def load_splits(
@@ -134,16 +136,22 @@ def load_splits(
         ("protocol", protocol, protocol in PROTOCOLS, ", ".join(PROTOCOLS)),
         ("fold", fold, protocol != "cv" or (folds > 1 and 0 <= fold < folds), f"0 to folds-1 (folds={folds}, above 1)"),
         ("dataset.val_fraction", val_fraction, 0 < val_fraction < 1, "a share above 0 and below 1"),
-        ("dataset.test_fraction", test_fraction, 0 < test_fraction < 1 - val_fraction,
-         f"above 0, and together with dataset.val_fraction={val_fraction} below 1"),
+        (
+            "dataset.test_fraction",
+            test_fraction,
+            0 < test_fraction < 1 - val_fraction,
+            f"above 0, and together with dataset.val_fraction={val_fraction} below 1",
+        ),
         ("dataset.train_images", train_images, train_images is None or train_images > 0, "at least 1, or null for all"),
     ]
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
     remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
     if name in SETS:
-        remedy = (f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
-                  f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
-                  "or DIR as data_root or in the variable UFGIR_DATA.")
+        remedy = (
+            f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
+            f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
+            "or DIR as data_root or in the variable UFGIR_DATA."
+        )
     spec = None
     if format == "leaves":
         try:
@@ -198,11 +206,16 @@ def _read_folder(
     if tables:
         errors += [f"dataset.root={folder}: {error}" for error in table_errors(tables, train, tested)]
         counts = {"classes": count_classes(tables), **{split: len(table) for split, table in tables.items()}}
-        wrong = [f"{key}={counts[key]} instead of {count}" for key, count in expected.items()
-                 if counts.get(key, count) != count]
+        wrong = [
+            f"{key}={counts[key]} instead of {count}"
+            for key, count in expected.items()
+            if counts.get(key, count) != count
+        ]
         if wrong:
-            errors.append(f"dataset.root={folder} is not {name} as dataset.expected says: {', '.join(wrong)}. "
-                          f"For a part of it use dataset=csv dataset.root={folder}.")
+            errors.append(
+                f"dataset.root={folder} is not {name} as dataset.expected says: {', '.join(wrong)}. "
+                f"For a part of it use dataset=csv dataset.root={folder}."
+            )
     if errors:
         raise UserError(*errors)
     return tables, read_class_names(folder, tables)
@@ -232,11 +245,14 @@ def group_names(folder: Path, tables: Tables, groups: str) -> dict[str, str]:
         try:
             found = table["dir"].str.extract(f"({groups})" if re.compile(groups).groups == 0 else groups)[0]
         except re.error as error:
-            raise UserError(f"dataset.groups={groups}: neither a column of {file.name} nor a regular expression "
-                            f"({error}).") from error
+            raise UserError(
+                f"dataset.groups={groups}: neither a column of {file.name} nor a regular expression ({error})."
+            ) from error
         if missing := table["dir"][found.isna()].tolist():
-            raise UserError(f"dataset.groups={groups}: not a column of {file.name}, and as a regular expression it "
-                            f"finds nothing in {first_ten(missing)}.")
+            raise UserError(
+                f"dataset.groups={groups}: not a column of {file.name}, and as a regular expression it "
+                f"finds nothing in {first_ten(missing)}."
+            )
         names |= dict(zip(table["dir"], found, strict=True))
     return names
 
@@ -256,13 +272,19 @@ def cross_validation(
     rows = rows[~rows["dir"].map(posixpath.normpath).duplicated()].reset_index(drop=True)
     sizes = rows["class_id"].value_counts().sort_index()
     if single := sizes.index[sizes < 2].tolist():
-        raise UserError(f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
-                        "Add images or remove these classes: no number of folds can train on them.")
+        raise UserError(
+            f"protocol=cv needs two images of each class, but has one of class {first_ten(single)}. "
+            "Add images or remove these classes: no number of folds can train on them."
+        )
     if folds > len(rows):
         raise UserError(f"folds={folds} is more than the {len(rows)} images. Give at most {len(rows)}.")
     if few := sizes.index[sizes < folds].tolist():
-        warnings.warn(f"folds={folds}: class {first_ten(few)} has fewer images than folds, so some folds test no image "
-                      f"of it. With folds={sizes.min()} each fold tests every class.", UfgirWarning, stacklevel=2)
+        warnings.warn(
+            f"folds={folds}: class {first_ten(few)} has fewer images than folds, so some folds test no image "
+            f"of it. With folds={sizes.min()} each fold tests every class.",
+            UfgirWarning,
+            stacklevel=2,
+        )
     if groups is not None:
         tested = rows["dir"].map(_group_folds(rows, rows["dir"].map(groups), folds, seed)) == fold
         return rows[~tested].reset_index(drop=True), rows[tested].reset_index(drop=True)
@@ -279,8 +301,12 @@ def _group_folds(rows: pd.DataFrame, groups: pd.Series, folds: int, seed: int) -
     Classes come one after the other, of each class the large groups first: the small ones even out the folds.
     """
     if few := [number for number, names in groups.groupby(rows["class_id"]) if names.nunique() < 2]:
-        warnings.warn(f"dataset.groups: all images of class {first_ten(few)} are in one group, so the fold that tests "
-                      "them is trained without them.", UfgirWarning, stacklevel=3)
+        warnings.warn(
+            f"dataset.groups: all images of class {first_ten(few)} are in one group, so the fold that tests "
+            "them is trained without them.",
+            UfgirWarning,
+            stacklevel=3,
+        )
     sizes = pd.crosstab(groups, rows["class_id"])  # images of each group and class
     order = sorted(sizes.index, key=lambda n: (sizes.loc[n].to_numpy().argmax(), -sizes.loc[n].sum(), _draw(seed, n)))
     dealt = pd.DataFrame(0, index=range(folds), columns=sizes.columns)
@@ -317,11 +343,15 @@ def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: 
             rows[split] += [(class_id, path) for path in paths if path in set(part)]
     errors = []
     if len(names) < 2:
-        errors.append(f"{images} must hold one folder of images for each class, at least two; "
-                      f"it holds {first_ten(names) or 'none'}.")
+        errors.append(
+            f"{images} must hold one folder of images for each class, at least two; "
+            f"it holds {first_ten(names) or 'none'}."
+        )
     if small:
-        errors.append(f"{images}: each class needs at least 3 images, one each to train, validate and test; "
-                      f"too few in {first_ten(small)}.")
+        errors.append(
+            f"{images}: each class needs at least 3 images, one each to train, validate and test; "
+            f"too few in {first_ten(small)}."
+        )
     if errors:
         raise UserError(*errors)
     return {split: pd.DataFrame(part, columns=list(COLUMNS)) for split, part in rows.items()}, names

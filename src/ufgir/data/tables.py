@@ -47,14 +47,18 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The given columns as text without blank rows; the index is the line number of the file."""
     try:
-        table = pd.read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False, index_col=False,
-                            encoding="utf-8-sig")
+        table = pd.read_csv(
+            path, dtype=str, na_filter=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
+        )
     except (OSError, ValueError) as error:  # also pandas' parser errors and a wrong encoding
-        raise UserError(f"{path} cannot be read as a CSV file: {error}. "
-                        f"Expected the header {','.join(columns)}.") from None
+        raise UserError(
+            f"{path} cannot be read as a CSV file: {error}. Expected the header {','.join(columns)}."
+        ) from None
     if missing := [column for column in columns if column not in table.columns]:
-        raise UserError(f"{path} has no column {' and no column '.join(missing)}: its first line is "
-                        f"{','.join(map(str, table.columns))!r}, expected the header {','.join(columns)}.")
+        raise UserError(
+            f"{path} has no column {' and no column '.join(missing)}: its first line is "
+            f"{','.join(map(str, table.columns))!r}, expected the header {','.join(columns)}."
+        )
     table.index += 2
     table = table[list(columns)].fillna("")
     table[columns[0]] = table[columns[0]].str.strip()
@@ -108,16 +112,21 @@ def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> It
     on.
     """
     rows = pd.concat([table.assign(split=split) for split, table in tables.items()], ignore_index=True)
-    if outside := [f"{row.dir} in {row.split}.csv" for row in rows.itertuples()
-                   if row.dir.startswith("/") or ".." in PurePosixPath(row.dir).parts]:
+    if outside := [
+        f"{row.dir} in {row.split}.csv"
+        for row in rows.itertuples()
+        if row.dir.startswith("/") or ".." in PurePosixPath(row.dir).parts
+    ]:
         yield f"dir must stay below the image folder, got {first_ten(outside)}."
     rows["dir"] = rows["dir"].map(posixpath.normpath)
     if negative := [f"{row.class_id} in {row.split}.csv ({row.dir})" for row in rows.itertuples() if row.class_id < 0]:
         yield f"class_id must not be negative, got {first_ten(negative)}."
     elif missing := sorted(set(range(count_classes(tables))) - set(rows["class_id"])):
         remedy = "The ids seem to start at 1: subtract 1." if missing == [0] else "Number the classes 0, 1, 2, ..."
-        yield (f"the class ids go up to {rows['class_id'].max()}, but there is no image of class {first_ten(missing)}. "
-               f"{remedy}")
+        yield (
+            f"the class ids go up to {rows['class_id'].max()}, but there is no image of class {first_ten(missing)}. "
+            f"{remedy}"
+        )
     classes = rows.groupby("dir", sort=False)["class_id"].unique()
     if len(twice := classes[classes.map(len) > 1]):
         found = [f"{path} (classes {', '.join(map(str, several))})" for path, several in twice.items()]
@@ -129,8 +138,10 @@ def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> It
             continue  # only train_val repeats the rows of train and val
         images = [set(rows["dir"][rows["split"] == split]) for split in (one, other)]
         if common := sorted(images[0] & images[1]):
-            yield (f"{len(common)} images are in both {one}.csv and {other}.csv, so the result would be measured on "
-                   f"training images: {first_ten(common)}. Remove them from one table.")
+            yield (
+                f"{len(common)} images are in both {one}.csv and {other}.csv, so the result would be measured on "
+                f"training images: {first_ten(common)}. Remove them from one table."
+            )
     if train in tables:
         trained = set(tables[train]["class_id"])
         if len(trained) == 1:

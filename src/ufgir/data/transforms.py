@@ -43,8 +43,11 @@ def mix_batches(num_classes: int, mixup_alpha: float | None = 0.2, cutmix_alpha:
         num_classes: of the model.
         mixup_alpha, cutmix_alpha: parameter of the Beta distribution, above 0; None: without this one.
     """
-    chosen = [kind(alpha=alpha, num_classes=num_classes)
-              for kind, alpha in ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha)) if alpha is not None]
+    chosen = [
+        kind(alpha=alpha, num_classes=num_classes)
+        for kind, alpha in ((v2.MixUp, mixup_alpha), (v2.CutMix, cutmix_alpha))
+        if alpha is not None
+    ]
     if not chosen:
         raise UserError("augment.batch: mixup_alpha and cutmix_alpha are both null. Use augment.batch=null instead.")
     return v2.RandomChoice(chosen)

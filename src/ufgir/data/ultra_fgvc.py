@@ -41,22 +41,27 @@ def _counts(*counts: int) -> dict[str, int]:
 
 SETS = {
     "cotton80": UltraSet("cotton cotton80", _counts(80, 160, 80, 240, 240), labelled_names=True),
-    "soylocal": UltraSet("soylocal soybean200 soybeanlocal soycultivar200", _counts(200, 400, 200, 600, 600),
-                         labelled_names=True),
+    "soylocal": UltraSet(
+        "soylocal soybean200 soybeanlocal soycultivar200", _counts(200, 400, 200, 600, 600), labelled_names=True
+    ),
     "soygene": UltraSet("soygene soybeangene", _counts(1110, 9562, 3201, 12763, 11143)),
     "soyageing": UltraSet("soyageing soyaging soybeanageing soybeanaging", _counts(198, 3960, 990, 4950, 4950), STAGES),
-    "soyglobal": UltraSet("soyglobal soybean2000 soybeanglobal soycultivarglobal",
-                          _counts(1938, 3876, 1938, 5814, 5814), labelled_names=True),
+    "soyglobal": UltraSet(
+        "soyglobal soybean2000 soybeanglobal soycultivarglobal",
+        _counts(1938, 3876, 1938, 5814, 5814),
+        labelled_names=True,
+    ),
 }
 FOLDER_NAMES = {  # -> set and stage; SoyAgeing's are known by their stage, with or without the set's name before it
     (alias if stage == "" else part + stage.lower()): (name, stage)
-    for name, known in SETS.items() for stage in known.stages for alias in known.aliases.split() for part in (alias, "")
+    for name, known in SETS.items()
+    for stage in known.stages
+    for alias in known.aliases.split()
+    for part in (alias, "")
 }
 
 
-def prepare_release(
-    raw: Path, out: Path, dataset: str | None = None, copy: bool = False
-) -> dict[str, dict[str, int]]:
+def prepare_release(raw: Path, out: Path, dataset: str | None = None, copy: bool = False) -> dict[str, dict[str, int]]:
     """Write `<out>/<set>/{train,val,train_val,test}.csv` and `<out>/<set>/images` for the sets found in `raw`.
 
     Nothing is written unless all sets are sound, and each set appears whole or not at all. A set that is there already
@@ -86,13 +91,18 @@ def prepare_release(
         if name is not None and dataset in (None, name):
             found.setdefault(name, {}).setdefault(stage, []).append(folder)
         elif name is None and dataset is None and (folder / "anno").is_dir():
-            warnings.warn(f"{folder} is left out, as its name is not that of a set. Give raw={folder} dataset=NAME.",
-                          UfgirWarning, stacklevel=2)
+            warnings.warn(
+                f"{folder} is left out, as its name is not that of a set. Give raw={folder} dataset=NAME.",
+                UfgirWarning,
+                stacklevel=2,
+            )
     if not found:
-        raise UserError(f"raw={raw} holds no folder of {dataset or 'any of the five sets'}. Expected a folder with "
-                        f"images/, at most {DEPTH} levels deep, whose name or that of a folder around it is like "
-                        "COTTON, SoyLocal, SoyGene, SoyAgeing/R1 or SoyGlobal. For other names give "
-                        "raw=FOLDER_OF_ONE_SET dataset=NAME.")
+        raise UserError(
+            f"raw={raw} holds no folder of {dataset or 'any of the five sets'}. Expected a folder with "
+            f"images/, at most {DEPTH} levels deep, whose name or that of a folder around it is like "
+            "COTTON, SoyLocal, SoyGene, SoyAgeing/R1 or SoyGlobal. For other names give "
+            "raw=FOLDER_OF_ONE_SET dataset=NAME."
+        )
     tables, errors = {}, []
     for name, stages in found.items():
         try:
@@ -101,22 +111,30 @@ def prepare_release(
             errors += error.messages
             continue
         if (target := out / name).exists() and not (
-            all((file := target / f"{split}.csv").is_file() and read_table(file).equals(table)
-                for split, table in tables[name].items())
+            all(
+                (file := target / f"{split}.csv").is_file() and read_table(file).equals(table)
+                for split, table in tables[name].items()
+            )
             and (target / "images" / tables[name]["test"]["dir"].iloc[0]).is_file()
         ):
-            errors.append(f"out={out}: {target} exists with other tables, or its images are not where they were. "
-                          "Remove it or give another out.")
+            errors.append(
+                f"out={out}: {target} exists with other tables, or its images are not where they were. "
+                "Remove it or give another out."
+            )
     if errors:
         raise UserError(*errors)
     for name in (name for name in tables if not (out / name).exists()):
         try:
             _write_set(tables[name], {stage: folders[0] for stage, folders in found[name].items()}, out / name, copy)
         except OSError as error:
-            raise UserError(f"out={out}: {out / name} cannot be written ({error}). Give another out"
-                            f"{'' if copy else ', or copy=true where links are not possible'}.") from error
-    return {name: {"classes": count_classes(parts), **{split: len(parts[split]) for split in SPLITS}}
-            for name, parts in tables.items()}
+            raise UserError(
+                f"out={out}: {out / name} cannot be written ({error}). Give another out"
+                f"{'' if copy else ', or copy=true where links are not possible'}."
+            ) from error
+    return {
+        name: {"classes": count_classes(parts), **{split: len(parts[split]) for split in SPLITS}}
+        for name, parts in tables.items()
+    }
 
 
 def split_train_val(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -142,11 +160,17 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
 
     `train_val` is the rows of train.txt and then those of val.txt, one stage after the other.
     """
-    errors = [f"{len(folders)} folders below raw={raw} are {f'{name} {stage}'.strip()} by their names: "
-              f"{first_ten(folders)}. Give one of them as raw=." for stage, folders in stages.items() if folders[1:]]
+    errors = [
+        f"{len(folders)} folders below raw={raw} are {f'{name} {stage}'.strip()} by their names: "
+        f"{first_ten(folders)}. Give one of them as raw=."
+        for stage, folders in stages.items()
+        if folders[1:]
+    ]
     if missing := [stage for stage in SETS[name].stages if stage not in stages]:
-        errors.append(f"{name} below raw={raw} lacks {first_ten(missing)}. It is pooled from the folders "
-                      f"{', '.join(STAGES)}, each with images/ and anno/.")
+        errors.append(
+            f"{name} below raw={raw} lacks {first_ten(missing)}. It is pooled from the folders "
+            f"{', '.join(STAGES)}, each with images/ and anno/."
+        )
     if errors:
         raise UserError(*errors)
     rows: dict[str, list] = {"train_val": [], "test": []}
@@ -167,8 +191,9 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
     if train.empty:
         raise UserError(f"{name}: no class has two images in train.txt and val.txt, so none can be set aside for val.")
     tables = {"train": train, "val": val, **tables}
-    if errors := [f"{name} (class ids counted from 0): {error}"
-                  for error in table_errors(tables, "train_val", ["test"])]:
+    if errors := [
+        f"{name} (class ids counted from 0): {error}" for error in table_errors(tables, "train_val", ["test"])
+    ]:
         raise UserError(*errors)
     return tables
 
@@ -184,8 +209,10 @@ def _read_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int
                 rows[match["part"]].append((int(match["label"]), image))
         strange = [image for image, match in matches.items() if match is None]
         if strange or not rows["train"] or not rows["test"]:
-            raise UserError(f"{folder} has no anno/, so its images must be named CLASS_INDEX_train.png or "
-                            f"CLASS_INDEX_test.png, some of each; other names: {first_ten(strange) or 'none'}.")
+            raise UserError(
+                f"{folder} has no anno/, so its images must be named CLASS_INDEX_train.png or "
+                f"CLASS_INDEX_test.png, some of each; other names: {first_ten(strange) or 'none'}."
+            )
         return rows
     by_name = {image.rsplit(".", 1)[0]: image for image in images} | {image: image for image in images}
     errors = []
@@ -208,11 +235,14 @@ def _read_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int
             else:
                 rows[part].append((int(match["label"]), by_name[match["image"]]))
         if bad or not any(map(str.strip, lines)):
-            errors.append(f"{file}: each line must be `name class` with a class from 1 on; wrong: "
-                          f"{first_ten(bad) or 'the file is empty'}.")
+            errors.append(
+                f"{file}: each line must be `name class` with a class from 1 on; wrong: "
+                f"{first_ten(bad) or 'the file is empty'}."
+            )
         if missing:
-            errors.append(f"{file} names {len(missing)} images that are not in {folder / 'images'}: "
-                          f"{first_ten(missing)}.")
+            errors.append(
+                f"{file} names {len(missing)} images that are not in {folder / 'images'}: {first_ten(missing)}."
+            )
     if errors:
         raise UserError(*errors)
     return rows

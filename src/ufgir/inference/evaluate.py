@@ -20,11 +20,12 @@ from ufgir.errors import UserError
 from ufgir.inference.contact_sheet import confusion_sheet
 from ufgir.inference.predict import classify
 from ufgir.models import ReducedViT, count_macs
+from ufgir.training.build import build_data
 from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
 from ufgir.training.predictions import Predictions, write_predictions
-from ufgir.training.run import build_data, quiet_lightning
 from ufgir.training.run import evaluate as run_test
+from ufgir.training.run import quiet_lightning
 from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained, for_this_machine
 from ufgir.utils import atomic_write, expand_path

@@ -96,10 +96,7 @@ class Plot:
         heights = [max(panel.height for panel in row) for row in rows]
         columns = 3 * len(rows[0])  # of the legend
         top = 0.2 + 0.22 * -(-len(self.legend) // columns)
-        handles = [
-            Line2D([], [], color=colour, marker=marker, label=label)
-            for label, colour, marker in self.legend
-        ]
+        handles = [Line2D([], [], color=colour, marker=marker, label=label) for label, colour, marker in self.legend]
         with rc_context(STYLE):
             figure = Figure(figsize=(WIDTH * len(rows[0]), sum(heights) + top))
             for number, row in enumerate(rows):

@@ -68,8 +68,8 @@ def sync_runs(runs: "Sequence[PlannedRun]") -> int:
     Raises:
         UserError: no logger is named.
     """
+    from ufgir.training.build import build_loggers
     from ufgir.training.loggers import add_summary, finish_wandb
-    from ufgir.training.run import build_loggers
 
     finished = [run for run in runs if run.state == "finished"]
     if any(not run.config.logger for run in finished):

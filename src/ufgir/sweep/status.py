@@ -19,8 +19,8 @@ from ufgir.errors import UserError
 from ufgir.models.cost import estimate_cost
 from ufgir.sweep.grid import Job, label, varied_axes
 from ufgir.sweep.slurm import SlurmJob, SlurmQueue
+from ufgir.training.build import build_data, check_sizes, model_arguments, run_folder
 from ufgir.training.facts import print_table
-from ufgir.training.run import build_data, check_sizes, model_arguments, run_folder
 from ufgir.training.run_folder import RunFolder
 
 MAX_ATTEMPTS = 3  # a run that failed as often is not started again

@@ -90,6 +90,26 @@ class IgnoreSigterm(L.Callback):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until Lightning puts back what was there before
 
 
+class KeepLogged(L.Callback):
+    """Moves a checkpoint to its place once the loggers have the epoch, which Lightning logs after it saves.
+
+    A run that was killed between the two would continue without that row.
+    """
+
+    def __init__(self, saved: Path, place: Path) -> None:
+        self.saved, self.place = saved, place
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.is_global_zero:
+            self.saved.unlink(missing_ok=True)  # of an attempt that was killed between the two
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and self.saved.is_file():
+            self.saved.replace(self.place)
+
+    on_train_end = on_train_epoch_start
+
+
 class EpochLine(callbacks.Timer):
     """Prints a line for each epoch. Lightning's timer keeps the seconds of training, over all attempts of a run."""
 

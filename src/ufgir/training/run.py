@@ -1,6 +1,5 @@
-"""The life of a run: build its parts, train or continue, evaluate, and leave the results."""
+"""The life of a run: train or continue, evaluate, and leave the results."""
 
-import json
 import logging
 import os
 import shlex
@@ -8,9 +7,8 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -20,13 +18,14 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, RichProgres
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ufgir.config import RunConfig, axes, cell, parts, run_name
+from ufgir.config import RunConfig, parts
 from ufgir.config.checks import check_machine
 from ufgir.config.schema import VALIDATED, absolute_paths, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
 from ufgir.errors import RunFailed, UserError, exception_chain, is_out_of_memory, summarize
-from ufgir.training.callbacks import EpochLine, IgnoreSigterm, NonFiniteGuard, StepStats, Throughput
-from ufgir.training.checkpoint import FORMAT, AtomicCheckpointIO, save_weights, steps_taken, weights_digest
+from ufgir.training.build import build_data, build_loggers, build_module, check_sizes, filled_in, run_folder
+from ufgir.training.callbacks import EpochLine, IgnoreSigterm, KeepLogged, NonFiniteGuard, StepStats, Throughput
+from ufgir.training.checkpoint import FORMAT, AtomicCheckpointIO, save_weights, weights_digest
 from ufgir.training.facts import (
     device_name,
     measure,
@@ -36,7 +35,7 @@ from ufgir.training.facts import (
     reset_peak_memory,
     versions,
 )
-from ufgir.training.loggers import MetricsCSV, add_summary, finish_wandb
+from ufgir.training.loggers import add_summary, finish_wandb
 from ufgir.training.module import LitClassifier
 from ufgir.training.predictions import Predictions, write_predictions
 from ufgir.training.run_folder import RunFolder
@@ -103,90 +102,6 @@ def run(config: RunConfig, overrides: Sequence[str] = ()) -> float:
     print_results(folder.name, results)
     print(f"results: {folder.results}", flush=True)
     return results[config.objective]
-
-
-def run_folder(config: RunConfig, data: L.LightningDataModule) -> RunFolder:
-    """The folder of a run, named by its configuration and the contents of its tables."""
-    digest = data.splits.digest if isinstance(data, ImageDataModule) else ""
-    return RunFolder(Path(config.output_root).expanduser() / run_name(config, digest))
-
-
-def build_data(config: RunConfig) -> L.LightningDataModule:
-    """The data module of a configuration. No image is opened.
-
-    Raises:
-        UserError: its arguments or tables are wrong, or it does not say how many classes there are.
-    """
-    transforms = []
-    for number, part in enumerate(config.augment.train):
-        with parts.refused(f"augment.train.{number}"):
-            transforms.append(parts.build(part))
-    arguments: dict[str, Any] = dict(
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-        protocol=config.protocol,
-        **({} if config.fold is None else {"fold": config.fold, "folds": config.folds}),
-        seed=config.seed,
-        name=config.dataset.name,
-        train_transforms=transforms,
-        progress=config.trainer.progress,
-    )
-    with parts.refused("dataset"):
-        data = parts.build(config.dataset.arguments(), **arguments)
-        if not isinstance(data, ImageDataModule):
-            data.prepare_data()
-            data.setup("fit")
-    if not isinstance(getattr(data, "num_classes", None), int):
-        raise UserError(f"dataset={config.dataset.name}: its data module needs the attribute num_classes, an int.")
-    if config.augment.batch is not None:
-        with parts.refused("augment.batch"):
-            data.batch_transform = parts.build(config.augment.batch, num_classes=data.num_classes)
-    return data
-
-
-def check_sizes(config: RunConfig, data: L.LightningDataModule) -> None:
-    """See that there are enough images for a batch.
-
-    Raises:
-        UserError: there are not.
-    """
-    if isinstance(data, ImageDataModule) and config.batch_size > len(data.splits.train):
-        images = len(data.splits.train)
-        raise UserError(f"batch_size={config.batch_size}: expected at most {images}, the number of training images.")
-
-
-def model_arguments(config: RunConfig, num_classes: int, *, start: bool = False) -> dict[str, Any]:
-    """The arguments of `create_model` for a configuration; with `start` also the weights that training starts from."""
-    backbone, plugins = config.backbone, config.plugins
-    weights = {"pretrained": backbone.pretrained, "checkpoint": backbone.checkpoint} if start else {}
-    return {
-        "backbone": backbone.name,
-        "num_classes": num_classes,
-        "img_size": config.image_size,
-        "backbone_kwargs": dict(backbone.kwargs),
-        "reducer": {"name": config.reducer.name, **config.reducer.arguments()},
-        "keep_rate": config.keep_rate,
-        "reduction_layers": list(config.reduction_layers),
-        "cache": False if plugins.cache is None else plugins.cache.model_dump(),
-        "head": dict(plugins.head),
-        **weights,
-    }
-
-
-def build_module(config: RunConfig, data: L.LightningDataModule) -> LitClassifier:
-    """The module of a configuration, its model started from the seed or from pretrained weights."""
-    module = LitClassifier(
-        model_arguments(config, data.num_classes, start=True),
-        optim=config.optim,
-        schedule=config.schedule,
-        label_smoothing=config.augment.label_smoothing,
-        seed=config.seed,
-        class_names=getattr(data, "class_names", None) or [f"class_{n}" for n in range(data.num_classes)],
-    )
-    module.model.set_grad_checkpointing(config.trainer.gradient_checkpointing)
-    if config.trainer.compile:
-        module.model.compile()
-    return module
 
 
 def _run(
@@ -260,7 +175,7 @@ def _train(
     callbacks.append(
         ModelCheckpoint(folder.path, saved.stem, save_on_train_epoch_end=True, enable_version_counter=False)
     )
-    callbacks.append(_KeepLogged(saved, folder.checkpoint))
+    callbacks.append(KeepLogged(saved, folder.checkpoint))
     facts = {"format": FORMAT, "config": config.model_dump(by_alias=True), "class_names": module.class_names or []}
     show_bar = config.trainer.progress and sys.stdout.isatty()
     arguments = config.trainer.model_dump()
@@ -284,26 +199,6 @@ def _train(
         end_other_processes(trainer)
         raise
     return trainer, clock
-
-
-class _KeepLogged(L.Callback):
-    """Moves a checkpoint to its place once the loggers have the epoch, which Lightning logs after it saves.
-
-    A run that was killed between the two would continue without that row.
-    """
-
-    def __init__(self, saved: Path, place: Path) -> None:
-        self.saved, self.place = saved, place
-
-    def setup(self, trainer: L.Trainer, pl_module: LitClassifier, stage: str) -> None:
-        if trainer.is_global_zero:
-            self.saved.unlink(missing_ok=True)  # of an attempt that was killed between the two
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: LitClassifier) -> None:
-        if trainer.is_global_zero and self.saved.is_file():
-            self.saved.replace(self.place)
-
-    on_train_end = on_train_epoch_start
 
 
 def evaluate(
@@ -358,29 +253,6 @@ def evaluate(
         if table is not None and limit == 1.0 and isinstance(limit, float) and throughput.images != len(table):
             raise RunFailed(f"{throughput.images} images were tested, the table has {len(table)}.")
     return results
-
-
-def build_loggers(
-    folder: RunFolder, config: RunConfig, measured: Mapping[str, Any], *, with_metrics_csv: bool = True
-) -> list[Logger]:
-    """metrics.csv, and the loggers of the configuration with what dashboards filter and group by."""
-    loggers: list[Logger] = [MetricsCSV(folder.metrics, steps_taken(folder.checkpoint))] if with_metrics_csv else []
-    for name, part in config.logger.items():
-        with parts.refused(f"logger.{name}"):
-            logger = parts.build(filled_in(part, folder, config), save_dir=str(folder.path))
-        grid = os.environ.get("UFGIR_SWEEP") or None
-        logger.log_hyperparams({"grid": grid, **axes(config), **measured, "config": config.model_dump(by_alias=True)})
-        loggers.append(logger)
-    return loggers
-
-
-def filled_in(part: Mapping[str, Any], folder: RunFolder, config: RunConfig) -> dict[str, Any]:
-    """A part with `{run_dir}`, `{run_name}`, `{run_id}` and `{group}` replaced by those of the run."""
-    known = {"{run_dir}": str(folder.path), "{run_name}": folder.name, "{run_id}": folder.id, "{group}": cell(config)}
-    text = json.dumps(part)
-    for name, value in known.items():
-        text = text.replace(name, json.dumps(value)[1:-1])
-    return json.loads(text)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from ufgir.data.transforms import EvalTransform
 from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.models import ReducedViT, create_model
 from ufgir.models.weights import shape_differences
+from ufgir.training.build import model_arguments
 from ufgir.training.checkpoint import load_weights
-from ufgir.training.run import model_arguments
 from ufgir.training.run_folder import RunFolder
 from ufgir.utils import expand_path
 

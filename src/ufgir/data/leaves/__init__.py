@@ -43,8 +43,11 @@ class LeavesSpec:
 
     def __post_init__(self) -> None:
         least = {"classes": 2, "size": 32, "seed": 0}
-        if errors := [f"dataset.render.{key}={value}: expected at least {least.get(key, 1)}."
-                      for key, value in asdict(self).items() if value < least.get(key, 1)]:
+        if errors := [
+            f"dataset.render.{key}={value}: expected at least {least.get(key, 1)}."
+            for key, value in asdict(self).items()
+            if value < least.get(key, 1)
+        ]:
             raise UserError(*errors)
 
 
@@ -115,6 +118,9 @@ def image(spec: LeavesSpec, class_id: int, split: str, index: int) -> Image.Imag
 
 def _images(spec: LeavesSpec) -> list[tuple[str, int, str, int]]:
     """Path below `images/`, class id, split and number of each image."""
-    return [(f"{class_id}_{cultivar}/{split}_{index}.jpg", class_id, split, index)
-            for class_id, cultivar in enumerate(class_names(spec)) for split in _SPLITS
-            for index in range(getattr(spec, split))]
+    return [
+        (f"{class_id}_{cultivar}/{split}_{index}.jpg", class_id, split, index)
+        for class_id, cultivar in enumerate(class_names(spec))
+        for split in _SPLITS
+        for index in range(getattr(spec, split))
+    ]

@@ -13,10 +13,10 @@ from ufgir.data.leaves.cultivar import Cultivar
 from ufgir.data.leaves.shape import half_lobes, network, polygon, strands
 
 _BICUBIC = Image.Resampling.BICUBIC
-_SPAN = 2.3                   # side of the canvas, units of the midrib
-_CENTRE = (0.0, 0.12)         # leaf coordinates of its centre
-_OVERSAMPLE = 2               # of polygons
-_MESH = 12                    # cells along a side for the perspective
+_SPAN = 2.3  # side of the canvas, units of the midrib
+_CENTRE = (0.0, 0.12)  # leaf coordinates of its centre
+_OVERSAMPLE = 2  # of polygons
+_MESH = 12  # cells along a side for the perspective
 
 # Reflectances (RGB); _ROSY is the change of their logarithm.
 _GREEN = np.array([0.22, 0.34, 0.11], np.float32)
@@ -161,9 +161,13 @@ def _mesh(size: int, rng: Generator) -> list[tuple]:
     x, y = (x + _CENTRE[0]) / _SPAN + 0.5, (y + _CENTRE[1]) / _SPAN + 0.5
     nodes = np.stack([x, y], axis=-1) * size
     pixels = np.linspace(0, size, _MESH + 1).round().astype(int).tolist()
-    return [((pixels[j], pixels[i], pixels[j + 1], pixels[i + 1]),
-             (*nodes[i, j], *nodes[i + 1, j], *nodes[i + 1, j + 1], *nodes[i, j + 1]))
-            for i, j in np.ndindex(_MESH, _MESH)]
+    return [
+        (
+            (pixels[j], pixels[i], pixels[j + 1], pixels[i + 1]),
+            (*nodes[i, j], *nodes[i + 1, j], *nodes[i + 1, j + 1], *nodes[i, j + 1]),
+        )
+        for i, j in np.ndindex(_MESH, _MESH)
+    ]
 
 
 def _fill(shapes: list[np.ndarray], size: int) -> np.ndarray:
