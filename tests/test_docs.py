@@ -135,7 +135,7 @@ RULES: dict[str, Callable[[list[str]], object] | None] = {  # None: of the shell
     r"bash -c RUN=.*": lambda words: not os.system(f"{words[2]}; test $RUN -ef {the_run()}"),
     rf"pip install (-e '?\.\[({'|'.join(EXTRAS)})\]'?|jupyterlab|mlflow|jsonargparse.*)": None,
     r"git clone .*|ray start .*|cd ufgir|source \.venv/bin/activate|hf auth login": None,
-    r"python results/\S+\.py .*": None,  # tests/test_results.py runs them
+    r"python results/\S+\.py( .*)?": None,  # tests/test_results.py runs them
     r"python cli\.py fit .*": None,  # tests/training/test_lightning.py runs such a program
     r"wandb (sync|sweep|agent)( .*)?": is_of_wandb,
 }
