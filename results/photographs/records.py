@@ -162,8 +162,8 @@ def check(folder: Path) -> bool:
         place, results = place_of(values), run.read_results() if run.is_finished() else None
         alike = table[(table[list(place)].astype(str) == pd.Series(place).astype(str)).all(axis=1)]
         if alike.empty:
-            told = ", ".join(f"{name}={value}" for name, value in place.items() if value != "")
-            raise UserError(f"{run.name}: runs.csv has no run with {told}. Give a folder with runs of this table.")
+            settings = ", ".join(f"{name}={value}" for name, value in place.items() if value != "")
+            raise UserError(f"{run.name}: runs.csv has no run with {settings}. Give a folder with runs of this table.")
         recorded, config = alike.iloc[0], RunConfig.load(values, check=False)
         here = {"device": f"{device_name(config)}, {resolved_precision(config)}", **versions()}
         others = ", ".join(name for name in MACHINE if here[name] != recorded[name])
