@@ -1,4 +1,4 @@
-"""Files, paths and names that several packages need."""
+"""What several packages need: files, paths, names, and the side of the resize."""
 
 import os
 import re
