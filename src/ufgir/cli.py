@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ufgir.errors import RunFailed, UserError, did_you_mean, exception_chain, is_out_of_memory, plain_warnings
+from ufgir.errors import RunFailed, UserError, did_you_mean, known_cause, plain_warnings
 
 if typing.TYPE_CHECKING:
     from ufgir.training.trained import Trained
@@ -59,24 +59,16 @@ def run_command(
     except RunFailed as error:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print("failed: out of memory. Where there is batch_size, image_size or keep_rate, lower it.", file=sys.stderr)
-        return FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command starts again, a run continues from its last whole epoch", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except OSError as error:
-        refused = next(
-            (cause for cause in exception_chain(error) if isinstance(cause, OSError) and cause.strerror), None
-        )
-        if refused is None:
+    except (RuntimeError, MemoryError, OSError) as error:
+        if (reason := known_cause(error)) is None:
             raise
-        print(f"failed: {refused.filename or ''}: {refused.strerror}", file=sys.stderr)
+        print(f"failed: {reason}", file=sys.stderr)
         return FAILED
 
 
@@ -87,10 +79,19 @@ class TrainedOptions(BaseModel):
     checkpoint: str | None = None
 
     def load(self) -> "Trained":
-        """See `load_trained`."""
-        from ufgir.training.trained import load_trained
+        """See `ufgir.load`.
 
-        return load_trained(run=self.run, checkpoint=self.checkpoint)
+        Raises:
+            UserError: both or none are given, or the weights cannot be read.
+        """
+        from ufgir.training.trained import load
+
+        if (self.run is None) == (self.checkpoint is None):
+            raise UserError(
+                "give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt (or "
+                "checkpoint=hf-hub:USER/NAME, a repository that holds one)."
+            )
+        return load(self.checkpoint, "checkpoint") if self.run is None else load(self.run, "run")
 
 
 def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:

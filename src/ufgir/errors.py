@@ -60,12 +60,19 @@ def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 OOM_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate", "alloc_failed")
+OOM_HINT = (
+    "out of memory. Lower batch_size, image_size or keep_rate; a training can also use "
+    "trainer.accumulate_grad_batches=2 for the same images per step, or trainer.gradient_checkpointing=true."
+)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or one of its causes, says that a device or the machine has too little memory."""
+def known_cause(error: BaseException) -> str | None:
+    """Why something failed, where that is no bug: too little memory, or a file that the system refuses."""
     causes = list(exception_chain(error))
-    return any(isinstance(c, MemoryError) or any(sign in str(c).lower() for sign in OOM_SIGNS) for c in causes)
+    if any(isinstance(c, MemoryError) or any(sign in str(c).lower() for sign in OOM_SIGNS) for c in causes):
+        return OOM_HINT
+    refused = next((c for c in causes if isinstance(c, OSError) and c.strerror), None)
+    return None if refused is None else f"{refused.filename or 'disk'}: {refused.strerror}"
 
 
 def summarize(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 import ufgir
 from ufgir.config import load_config
 from ufgir.errors import UserError
-from ufgir.training.build import build_data, check_sizes
+from ufgir.training.build import build_data
 from ufgir.training.schedules import paper_schedule
 
 FROZEN = {file.stem: json.loads(file.read_text()) for file in Path(__file__).parent.glob("*.json")}
@@ -24,7 +24,7 @@ def resolve(overrides: list[str]) -> dict:
     """A run as `python -m ufgir.train *overrides` would plan it, data included, by the names in `commands.json`."""
     config = load_config(overrides)
     data = build_data(config)
-    check_sizes(config, data)
+    data.check_batch_size(config.batch_size)
     if data.splits.leaves is None:  # they would be rendered
         data.check_images()
     values = config.model_dump()

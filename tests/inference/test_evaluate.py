@@ -22,7 +22,7 @@ from ufgir.inference.evaluate import (
     matrix_figure,
     recalibrate,
 )
-from ufgir.training.trained import load_trained
+from ufgir.training.trained import load
 
 ROOT = "dataset.root=da,ta (1)"
 
@@ -104,7 +104,7 @@ def test_the_keep_rate_curve(here, capsys):
 
 
 def test_recalibration_computes_the_statistics_of_the_training_images(here):
-    trained = load_trained(run="run")
+    trained = load("run")
     configs = configs_of(trained, keep_rates=[0.25, 1.0], batch_size=4)
     model, other = map(trained.build, configs)
     seen, (first, _) = [], batch_norms(model)
@@ -148,18 +148,18 @@ def test_other_protocols_are_tested_on_their_test_images(data, overrides, images
     ],
 )
 def test_what_differs_from_the_run_is_in_the_name(here, given, name):
-    trained, words = load_trained(run="run"), {"recalibrate": False, **given}
+    trained, words = load("run"), {"recalibrate": False, **given}
     budget = {key: given[key] for key in ("keep_rates", "image_size", "dataset") if key in given}
     changes = {key: value for key, value in given.items() if key == "protocol" or key.startswith("dataset.")}
     configs = configs_of(trained, changes=changes, **budget)
     assert default_file(trained, configs, words).resolve() == Path("run", name).resolve()
     Path("model.pt").symlink_to(Path("run/model.pt"))
-    elsewhere = load_trained(checkpoint="model.pt")
+    elsewhere = load("model.pt")
     assert "other" not in default_file(elsewhere, configs, words).name, "without a run there are no data of its own"
 
 
 def test_another_size_resamples_as_timm_does(here):
-    trained = load_trained(run="run")
+    trained = load("run")
     (config,) = configs_of(trained, image_size=48)
     assert config.dataset.arguments()["resize"] == int(48 / 0.875)
     bigger = trained.build(config)

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from tiny import TINY
 from ufgir.config.compose import Composer
 from ufgir.errors import RunFailed
-from ufgir.sweep import launch, status
+from ufgir.sweep import launch
 from ufgir.sweep.status import MAX_ATTEMPTS, plan_runs
 
 RETURN = JobReturn(status=JobStatus.COMPLETED)
@@ -51,7 +51,6 @@ class Engine:
 
 @pytest.fixture
 def jobs(here, monkeypatch):
-    status._DATA.clear()
     monkeypatch.setattr(launch, "POLL_SECONDS", 0.02)
     return [(*TINY, f"seed={seed}") for seed in range(1, 7)]
 

@@ -1,5 +1,6 @@
 """`LitClassifier` and `ImageDataModule` as a Lightning user knows them: under a Trainer of one's own."""
 
+import itertools
 import sys
 
 import lightning as L
@@ -91,6 +92,34 @@ def test_optimizers_and_schedulers_by_target(here, optim, schedule, kind):
     assert type(optimizer).__name__ == kind
     start = (optim or {"lr": 1e-4})["lr"]
     assert (optimizer.param_groups[0]["lr"] != start) == (schedule is not None)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        {"_target_": "ufgir.training.schedules.paper_schedule", "max_epochs": 10, "warmup_epochs": 0},
+        {"_target_": "timm.scheduler.CosineLRScheduler", "t_initial": 10},
+    ],
+)
+def test_layer_decay_lowers_the_rates_of_early_blocks(here, schedule):
+    module = ufgir.LitClassifier(MODEL, optim={"layer_decay": 0.5}, schedule=schedule)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", **QUIET)
+    trainer.fit(module, datamodule=data_of(here))
+    groups = trainer.optimizers[0].param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    blocks = [rates[id(block.mlp.fc1.weight)] for block in module.model.blocks]
+    assert [after / before for before, after in itertools.pairwise(blocks)] == pytest.approx([2] * (len(blocks) - 1))
+    assert rates[id(module.model.head[1].weight)] == pytest.approx(2 * blocks[-1]) == pytest.approx(max(rates.values()))
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_every_precision(here, precision):
+    module = ufgir.LitClassifier(MODEL)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", precision=precision, **QUIET)
+    trainer.fit(module, datamodule=data_of(here))
+    (tested,) = trainer.test(module, datamodule=data_of(here, protocol="test"), verbose=False)
+    assert 0 < tested["test/loss"] < 10
 
 
 def test_weight_decay_spares_biases_norms_and_embeddings():

@@ -62,9 +62,14 @@ class SlurmLauncher(BaseSubmititLauncher):
         """
         from filelock import FileLock
 
-        from ufgir.errors import RunFailed
+        from ufgir.errors import RunFailed, UserError
         from ufgir.sweep.slurm import FOLDER, SlurmQueue
 
+        if shutil.which("sbatch") is None:
+            raise UserError(
+                "hydra/launcher=submitit_slurm: this machine has no sbatch. Use a login node of the cluster, or "
+                "hydra/launcher=submitit_local."
+            )
         self._refuse_short_jobs()
         root = Path(str(self.config.output_root)).expanduser().absolute()
         if folders is None:
@@ -151,11 +156,6 @@ class SlurmLauncher(BaseSubmititLauncher):
                     jobs = executor.map_array(self, *zip(*arguments, strict=True))
             except submitit.core.utils.FailedJobError as error:
                 answer = " ".join(str(error).replace("sbatch: error: ", "").split())
-                if "configuration source" in answer:
-                    raise UserError(
-                        f"hydra/launcher=submitit_slurm: SLURM is not set up on this machine ({answer}). Use a login "
-                        "node, or hydra/launcher=submitit_local."
-                    ) from error
                 if not any(sign in answer.lower() for sign in TEMPORARY):
                     raise UserError(f"hydra/launcher=submitit_slurm: SLURM refuses the jobs: {answer}") from error
                 if time.monotonic() - started > PATIENCE:

@@ -77,9 +77,10 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
         self.hydra_config = config.hydra
+        self.grid["name"] = config.hydra.runtime.choices.get("sweep") or ""
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context,
-            task_function=partial(_in_grid, self.grid["name"] or "", task_function),
+            task_function=partial(_in_grid, self.grid["name"], task_function),
             config=config,
         )
 

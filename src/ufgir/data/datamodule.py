@@ -271,6 +271,15 @@ class ImageDataModule(lightning.LightningDataModule):
         if errors:
             raise UserError(*errors)
 
+    def check_batch_size(self, batch_size: int) -> None:
+        """See that there are enough training images for a batch; an incomplete one is dropped.
+
+        Raises:
+            UserError: there are not.
+        """
+        if batch_size > (count := len(self.splits.train)):
+            raise UserError(f"batch_size={batch_size}: expected at most {count}, the number of training images.")
+
     def prepare_data(self) -> None:
         """Render the leaves and fill the disk cache, in one process of each machine; the others then find them."""
         self.splits.render(self.progress)
@@ -282,11 +291,8 @@ class ImageDataModule(lightning.LightningDataModule):
 
         `fit` opens those of the later test, too: too little memory is found out before the training.
         """
-        if stage == "fit" and self.batch_size > (count := len(self.splits.train)):
-            raise UserError(
-                f"batch_size={self.batch_size} is more than the {count} training images, and an incomplete "
-                f"batch is dropped. Use batch_size={count} at most."
-            )
+        if stage == "fit":
+            self.check_batch_size(self.batch_size)
         for role in {"validate": ["val"], "test": ["test"], "predict": []}.get(stage or "fit", self.splits.roles):
             if role in self.splits.roles:
                 self._store(role)
@@ -312,6 +318,8 @@ class ImageDataModule(lightning.LightningDataModule):
         """Normalize the images, and in training mix them (`batch_transform`), on the model's device."""
         images, targets = batch
         images = normalize(images)
+        if self.trainer is not None:
+            images = self.trainer.precision_plugin.convert_input(images)  # Lightning's own came before this
         if self.batch_transform is not None and self.trainer is not None and self.trainer.training:
             images, targets = self.batch_transform(images, targets)
         return images, targets

@@ -1,7 +1,6 @@
 """Which runs are missing: of the grids that were planned, and of cells with fewer seeds than their neighbours."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import pandas as pd
 
@@ -23,7 +22,7 @@ def planned_runs(name: str) -> pd.DataFrame:
         UserError: it is no grid.
     """
     rows = []
-    for job in replace(load_grid(name), published_lr=False).expand():
+    for job in load_grid(name).model_copy(update={"published_lr": False}).expand():
         values = dict(override.partition("=")[::2] for override in job)
         own = {"keep_rate": label(job, "keep_rate"), "lr": values.get("optim.lr")}
         rows.append({"protocol": "test", "seed": 1, **values, **own})

@@ -3,14 +3,14 @@
 import csv
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ufgir.config.compose import hydra_errors
 from ufgir.config.schema import show
@@ -21,11 +21,19 @@ Job = tuple[str, ...]  # the overrides of one run
 PUBLISHED = project_dir("sweeps") / "published_runs.csv.gz"  # the authors' run table, numbers only
 TOME_QUARTER = "[2,3,5,6,8,9]"  # layers at which ToMe with keep rate 0.5 is the paper's 0.25
 CELL = ("dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins")
-GRID_KEYS = {"name", "words", "union", "published_lr"}
 
 
-@dataclass(frozen=True)
-class Grid:
+def _typed(values: Any) -> tuple[str, ...]:
+    """The values of an axis, one or a list, as they are typed."""
+    return tuple(show(value) for value in (values if isinstance(values, list) else [values]))
+
+
+Axes = Annotated[
+    dict[str, Annotated[tuple[str, ...], BeforeValidator(_typed), Field(min_length=1)]], Field(min_length=1)
+]
+
+
+class Grid(BaseModel):
     """What a file of the group `sweep` says.
 
     Attributes:
@@ -35,49 +43,38 @@ class Grid:
         published_lr: use the learning rates of the authors' run table.
     """
 
+    model_config = ConfigDict(extra="forbid")
     name: str
-    words: Job
-    union: tuple[dict[str, tuple[str, ...]], ...] = field(repr=False)
+    words: Job = ()
+    union: Annotated[list[Axes], Field(min_length=1)]
     published_lr: bool = False
 
     @classmethod
-    def of(cls, content: Mapping[str, Any], name: str) -> "Grid":
+    def of(cls, content: Any, name: str) -> "Grid":
         """The grid of a file's content.
 
         Raises:
             UserError: it is not one.
         """
-        union = content.get("union")
-        if not isinstance(union, list) or not union or not all(isinstance(axes, dict) and axes for axes in union):
-            raise UserError(
-                f"sweep={name}: expected union, a list of products such as {{reducer: evit, keep_rate: [0.1, 0.5]}}."
-            )
-        if empty := sorted({axis for axes in union for axis, values in axes.items() if values == []}):
-            raise UserError(f"sweep={name}: {', '.join(empty)} has no value. List at least one, or leave the axis out.")
-        if unknown := sorted(set(content) - GRID_KEYS):
-            raise UserError(
-                f"sweep={name}: unknown key {', '.join(unknown)}. A grid has {', '.join(sorted(GRID_KEYS))}."
-            )
-        products = tuple(
-            {axis: tuple(show(item) for item in (values if isinstance(values, list) else [values]))
-             for axis, values in axes.items()}
-            for axes in union
-        )  # fmt: skip
-        words = tuple(content.get("words", ()))
-        return cls(str(content.get("name", name)), words, products, bool(content.get("published_lr", False)))
+        try:
+            return cls.model_validate({**content, "name": name} if isinstance(content, Mapping) else content)
+        except ValidationError as error:
+            details = [f"sweep={name}: {'.'.join(map(str, one['loc']))}: {one['msg']}." for one in error.errors()]
+            raise UserError(*details) from None
+
+    def products(self) -> list[Job]:
+        """All runs of the file."""
+        return [
+            (*self.words, *(f"{axis}={value}" for axis, value in zip(axes, values, strict=True)))
+            for axes in self.union
+            for values in product(*axes.values())
+        ]
 
     @property
-    def axes(self) -> dict[str, tuple[str, ...]]:
+    def axes(self) -> dict[str, list[str]]:
         """Every axis with all its values, in the order of the file; keep rates as the paper counts them."""
-        axes: dict[str, dict[str, None]] = {}
-        for values in self.union:
-            for axis in values:
-                axes.setdefault(axis, {}).update(dict.fromkeys(values[axis]))
-        found = {axis: tuple(values) for axis, values in axes.items()}
-        if "keep_rate" in found:
-            labels = dict.fromkeys(label(job, "keep_rate") for job in self._products({}, ()))
-            found["keep_rate"] = tuple(filter(None, labels))
-        return found
+        names, jobs = dict.fromkeys(axis for axes in self.union for axis in axes), self.products()
+        return {axis: list(dict.fromkeys(filter(None, (label(job, axis) for job in jobs)))) for axis in names}
 
     def expand(self, overrides: Sequence[str] = ()) -> list[Job]:
         """The overrides of each run, each run once.
@@ -89,49 +86,32 @@ class Grid:
         Raises:
             UserError: a value that the grid does not have, or no run fits all overrides.
         """
-        axes, narrowing, further, errors = self.axes, {}, [], []
+        axes, jobs, further, errors = self.axes, self.products(), [], []
         for override in overrides:
             axis = override.partition("=")[0]
             if axis not in axes:
                 further.append(override)
                 continue
             asked = [job[0].partition("=")[2] for job in expand_values([override])]
-            there = {_number(value) for value in axes[axis]}
+            there = set(map(_number, axes[axis]))
             if missing := [value for value in asked if _number(value) not in there]:
                 errors.append(f"{axis}={','.join(missing)}: sweep={self.name} has {axis}={','.join(axes[axis])}.")
-            narrowing[axis] = {_number(value) for value in asked}
+            jobs = [job for job in jobs if _number(label(job, axis) or "") in map(_number, asked)]
         if errors:
             raise UserError(*errors)
-        rates = narrowing.pop("keep_rate", None)
-        jobs = self._products(narrowing, further)
-        jobs = [job for job in jobs if rates is None or _number(label(job, "keep_rate") or "") in rates]
         if not jobs:
             raise UserError(
                 f"sweep={self.name} {' '.join(overrides)}: no run of the grid fits all of these. "
                 f"`python -m ufgir.sweep plan sweep={self.name}` shows what there is."
             )
-        return jobs
-
-    def _products(self, narrowing: Mapping[str, set], further: Sequence[str]) -> list[Job]:
-        """The runs of the products that have every axis that is narrowed, each run once."""
-        jobs: dict[Job, None] = {}
-        extra = list(expand_values(further)) if further else [()]
-        given = {override.partition("=")[0] for override in further}
-        for axes in self.union:
-            if not set(narrowing) <= set(axes):
-                continue
-            chosen = {
-                axis: [value for value in values if axis not in narrowing or _number(value) in narrowing[axis]]
-                for axis, values in axes.items()
-            }
-            for values in product(*chosen.values()):
-                job = (*self.words, *(f"{axis}={value}" for axis, value in zip(chosen, values, strict=True)))
-                job = tuple(override for override in job if override.partition("=")[0] not in given)
-                if self.published_lr and "optim.lr" not in given:
-                    job += _published_lr(job)
-                for more in extra:
-                    jobs[_without_rate_of_none((*job, *more))] = None
-        return list(jobs)
+        extra, given = list(expand_values(further)), {override.partition("=")[0] for override in further}
+        found: dict[Job, None] = {}
+        for job in jobs:
+            job = tuple(override for override in job if override.partition("=")[0] not in given)
+            if self.published_lr and "optim.lr" not in given:
+                job += _published_lr(job)
+            found |= dict.fromkeys(_without_rate_of_none((*job, *more)) for more in extra)
+        return list(found)
 
 
 def grid_names() -> list[str]:

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from ufgir.config.compose import Composer
 from ufgir.errors import RunFailed, UserError
 from ufgir.sweep.grid import Job
-from ufgir.sweep.status import MAX_ATTEMPTS, PlannedRun, plan_runs, refuse_errors
+from ufgir.sweep.status import MAX_ATTEMPTS, PlannedRun, plan_runs
 from ufgir.training.facts import print_table
 
 Launch = Callable[[Sequence[PlannedRun], int], Sequence[JobReturn]]  # runs and number of the first -> returns
@@ -44,8 +44,7 @@ def launch_due(
         UserError: the errors of all runs, before the first one starts.
         RunFailed: some runs failed, or are still at work elsewhere.
     """
-    runs = plan_runs(jobs, composer)
-    refuse_errors(runs)
+    runs = plan_runs(jobs, composer, to_start=True)
     due = [run for run in runs if run.is_due]
     states = Counter(run.state for run in runs)
     rows = {state: str(count) for state, count in states.items()}

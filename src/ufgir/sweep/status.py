@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 
@@ -19,7 +20,7 @@ from ufgir.errors import UserError
 from ufgir.models.cost import estimate_cost
 from ufgir.sweep.grid import Job, label, varied_axes
 from ufgir.sweep.slurm import SlurmJob, SlurmQueue
-from ufgir.training.build import build_data, check_sizes, model_arguments, run_folder
+from ufgir.training.build import build_data, model_arguments, run_folder
 from ufgir.training.facts import print_table
 from ufgir.training.run_folder import RunFolder
 
@@ -39,21 +40,19 @@ class PlannedRun:
 
     Attributes:
         overrides: what would be typed for it alone.
-        config: its configuration; None where the overrides are wrong.
-        folder: None where the data are missing, or the overrides are wrong.
-        data: its data module; None likewise.
-        errors: why it cannot start anywhere.
+        config: its configuration.
+        data: its data module; None where the data are missing.
         missing: what must be on this machine first: data, weights.
+        folder: None while anything is missing: the name of a run depends on it.
         queue: of SLURM, shared by the runs of a grid.
     """
 
     overrides: Job
-    config: RunConfig | None = None
-    folder: RunFolder | None = None
-    data: Any = None
-    errors: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    queue: SlurmQueue = field(default_factory=SlurmQueue, repr=False)
+    config: RunConfig
+    data: L.LightningDataModule | None
+    missing: list[str]
+    folder: RunFolder | None
+    queue: SlurmQueue = field(repr=False)
 
     @property
     def job(self) -> SlurmJob | None:
@@ -95,62 +94,53 @@ class PlannedRun:
         return (results.get("reason", "").strip().splitlines() or [""])[-1]
 
 
-def plan_runs(jobs: Sequence[Job], composer: Composer) -> list[PlannedRun]:
-    """Plan every job of a grid."""
-    queue = SlurmQueue()
-    runs = [_planned(job, composer, queue) for job in jobs]
+def plan_runs(jobs: Sequence[Job], composer: Composer, *, to_start: bool = False) -> list[PlannedRun]:
+    """Plan every job of a grid.
+
+    Args:
+        to_start: what is missing on this machine is an error, too, and images are checked.
+
+    Raises:
+        UserError: the errors of all runs, each once.
+    """
+    queue, runs, errors, data = SlurmQueue(), [], {}, {}
+    for job in jobs:
+        try:
+            runs.append(run := _planned(job, composer, queue, data))
+            errors |= dict.fromkeys(run.missing if to_start else ())
+        except UserError as error:
+            errors |= dict.fromkeys(error.messages)
     queue.watch(run.folder.path.parent for run in runs if run.folder is not None)
+    for images in {id(run.data): run.data for run in runs if to_start and run.is_due}.values():
+        if isinstance(images, ImageDataModule):
+            try:
+                images.check_images()
+            except UserError as error:
+                errors |= dict.fromkeys(error.messages)
+    if errors:
+        raise UserError(*errors)
     return runs
 
 
-def _planned(job: Job, composer: Composer, queue: SlurmQueue) -> PlannedRun:
-    try:
-        config = composer.load(job, resources=False)
-    except UserError as error:
-        return PlannedRun(job, errors=tuple(error.messages))
-    missing = tuple(check_resources(config))
-    data = _data_of(config)
-    if isinstance(data, UserError):
-        return PlannedRun(job, config, missing=(*missing, *data.messages))
-    try:
-        check_sizes(config, data)
-    except UserError as error:
-        return PlannedRun(job, config, errors=tuple(error.messages))
-    return PlannedRun(job, config, None if missing else run_folder(config, data), data, missing=missing, queue=queue)
-
-
-_DATA: dict[str, Any] = {}
-
-
-def _data_of(config: RunConfig) -> Any:
-    """The data module of a run with its tables read, or the error; runs with the same tables share one."""
+def _planned(job: Job, composer: Composer, queue: SlurmQueue, known: dict[str, Any]) -> PlannedRun:
+    """`known` holds the data modules of earlier runs; runs with the same data and augmentation share one."""
+    config = composer.load(job, resources=False)
+    missing, data = list(check_resources(config)), None
     uses_seed = config.protocol == "cv" or config.dataset.arguments().get("format") == "folder"
-    key = json.dumps(
-        [config.dataset.model_dump(), config.protocol, config.fold, config.folds, config.seed if uses_seed else None]
-    )
-    if key not in _DATA:
+    parts = [config.dataset.model_dump(), config.augment.model_dump(), config.image_size, config.protocol]
+    key = json.dumps([*parts, config.fold, config.folds, config.seed if uses_seed else None])
+    if key not in known:
         try:
-            _DATA[key] = build_data(config)
+            known[key] = build_data(config)
         except UserError as error:
-            _DATA[key] = error
-    return _DATA[key]
-
-
-def refuse_errors(runs: Sequence[PlannedRun]) -> None:
-    """See that every run of a grid can start, before the first one does.
-
-    Raises:
-        UserError: the errors of all of them, each once.
-    """
-    errors = dict.fromkeys(message for run in runs for message in (*run.errors, *run.missing))
-    for run in {id(run.data): run for run in runs if run.data is not None and run.is_due}.values():
-        if isinstance(run.data, ImageDataModule) and not run.errors:
-            try:
-                run.data.check_images()
-            except UserError as error:
-                errors.update(dict.fromkeys(error.messages))
-    if errors:
-        raise UserError(*errors)
+            known[key] = error
+    if isinstance(known[key], UserError):
+        missing += known[key].messages
+    else:
+        data = known[key]
+        if isinstance(data, ImageDataModule):
+            data.check_batch_size(config.batch_size)
+    return PlannedRun(job, config, data, missing, None if missing else run_folder(config, data), queue)
 
 
 def summary(name: str, jobs: Sequence[Job], runs: Sequence[PlannedRun]) -> dict[str, Any]:
@@ -177,7 +167,7 @@ def estimate(runs: Sequence[PlannedRun]) -> dict[str, Any]:
     """Work, time and disk of a grid, at the pace of its finished runs or, without any, at the authors'."""
     macs, parameters = {}, 0
     done_macs = done_seconds = done = 0
-    for run in (run for run in runs if run.config is not None):
+    for run in runs:
         classes, trained, tested = _images(run)
         cost = estimate_cost(**model_arguments(run.config, classes))
         batch = run.config.batch_size

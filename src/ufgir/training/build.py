@@ -57,17 +57,6 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
     return data
 
 
-def check_sizes(config: RunConfig, data: L.LightningDataModule) -> None:
-    """See that there are enough images for a batch.
-
-    Raises:
-        UserError: there are not.
-    """
-    if isinstance(data, ImageDataModule) and config.batch_size > len(data.splits.train):
-        images = len(data.splits.train)
-        raise UserError(f"batch_size={config.batch_size}: expected at most {images}, the number of training images.")
-
-
 def model_arguments(config: RunConfig, num_classes: int, *, start: bool = False) -> dict[str, Any]:
     """The arguments of `create_model` for a configuration; with `start` also the weights that training starts from."""
     backbone, plugins = config.backbone, config.plugins

@@ -25,6 +25,11 @@ class EarlyStopping(callbacks.EarlyStopping):
             trainer.should_stop = True
 
 
+def largest_lr(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the last blocks; with `layer_decay` that of earlier ones is lower."""
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
 class StepStats(L.Callback):
     """Logs `lr`, `train/grad_max` and `train/grad_mean` (absolute values over all parameters) at the log interval."""
 
@@ -38,7 +43,7 @@ class StepStats(L.Callback):
             scaler.unscale_(optimizer)  # Lightning leaves it to the fused optimizer, which comes after this
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         count = sum(gradient.numel() for gradient in gradients)
-        pl_module.log("lr", optimizer.param_groups[0]["lr"])
+        pl_module.log("lr", largest_lr(optimizer))
         pl_module.log("train/grad_max", get_total_norm(gradients, math.inf))
         pl_module.log("train/grad_mean", get_total_norm(gradients, 1.0) / count)
 
@@ -118,7 +123,7 @@ class EpochLine(callbacks.Timer):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self._lr = optimizer.param_groups[0]["lr"]  # at the end of an epoch it is that of the next one
+        self._lr = largest_lr(optimizer)  # at the end of an epoch it is that of the next one
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -155,7 +160,8 @@ class Throughput(L.Callback):
         pl_module.log("train/images_per_second", self._trained / (self._now() - self._epoch_start))
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._start, self.images, self._timed = self._now(), 0, 0
+        self._start = self._began = self._now()
+        self.images, self._timed = 0, 0
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
@@ -168,7 +174,12 @@ class Throughput(L.Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.images_per_second = self._timed / (self._now() - self._start)
 
-    on_validation_start, on_validation_batch_end, on_validation_end = on_test_start, on_test_batch_end, on_test_end
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.on_test_end(trainer, pl_module)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._epoch_start += self._now() - self._began  # validation is a part of the epoch for Lightning
+
+    on_validation_start, on_validation_batch_end = on_test_start, on_test_batch_end
 
     @staticmethod
     def _now() -> float:
@@ -208,6 +219,10 @@ class KeepRateWarmup(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._rates is not None:
             pl_module.model.set_keep_rate(self._rates)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:  # `val_check_interval` validates within an epoch
+            self.on_train_epoch_start(trainer, pl_module)
 
 
 class OptunaPruning(L.Callback):

@@ -1,4 +1,4 @@
-"""metrics.csv, which every run writes, and Weights & Biases without an account."""
+"""metrics.csv, which every run writes, and a W&B logger that needs no account."""
 
 import csv
 import os
@@ -74,7 +74,7 @@ class MetricsCSV(Logger):
 
 
 class WandbLogger(loggers.WandbLogger):
-    """Lightning's, which logs offline where no API key is known, and can be finished with a run.
+    """Lightning's, which logs offline where no API key is known.
 
     Args:
         mode: `online`, `offline` or `disabled`; None: WANDB_MODE, else online with an API key, else offline.

@@ -119,7 +119,10 @@ class LitClassifier(L.LightningModule):
             excepted = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
             subject = param_groups_weight_decay(self.model, decay, no_weight_decay_list=excepted)
         with parts.refused("optim"):
-            return parts.build(arguments, subject) if arguments else make(subject)
+            optimizer = parts.build(arguments, subject) if arguments else make(subject)
+        for group in optimizer.param_groups:  # timm leaves `layer_decay` to its own schedulers
+            group["lr"] *= group.pop("lr_scale", 1.0)
+        return optimizer
 
     def _total_steps(self) -> int | float:
         return self.trainer.estimated_stepping_batches if self._trainer is not None else 1

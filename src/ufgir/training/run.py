@@ -22,8 +22,8 @@ from ufgir.config import RunConfig, parts
 from ufgir.config.checks import check_machine
 from ufgir.config.schema import VALIDATED, absolute_paths, resolved_precision, uses_cuda
 from ufgir.data import ImageDataModule, write_splits
-from ufgir.errors import RunFailed, UserError, exception_chain, is_out_of_memory, summarize
-from ufgir.training.build import build_data, build_loggers, build_module, check_sizes, filled_in, run_folder
+from ufgir.errors import RunFailed, UserError, exception_chain, known_cause, summarize
+from ufgir.training.build import build_data, build_loggers, build_module, filled_in, run_folder
 from ufgir.training.callbacks import EpochLine, IgnoreSigterm, KeepLogged, NonFiniteGuard, StepStats, Throughput
 from ufgir.training.checkpoint import FORMAT, AtomicCheckpointIO, save_weights, weights_digest
 from ufgir.training.facts import (
@@ -41,10 +41,6 @@ from ufgir.training.predictions import Predictions, write_predictions
 from ufgir.training.run_folder import RunFolder
 
 OWN_TRAINER_KEYS = ("compile", "gradient_checkpointing", "progress", "limit_test_batches", "precision")
-OOM_HINT = (
-    "out of memory. Lower batch_size (trainer.accumulate_grad_batches=2 keeps the images of a step), image_size or "
-    "keep_rate, or use trainer.gradient_checkpointing=true."
-)
 IGNORED_WARNINGS = (
     ".*does not have many workers.*",  # a cached data set on few cores is faster without workers
     ".*The number of training batches.*smaller than the logging interval.*",  # few-image data sets
@@ -77,7 +73,8 @@ def run(config: RunConfig, overrides: Sequence[str] = ()) -> float:
         return 0.0
     if not folder.is_finished():
         check_machine(config)
-        check_sizes(config, data)
+        if isinstance(data, ImageDataModule):
+            data.check_batch_size(config.batch_size)
         data.prepare_data()
         if isinstance(data, ImageDataModule):
             data.check_images()
@@ -267,28 +264,23 @@ def leave_reason(folder: RunFolder, config: RunConfig, overrides: Sequence[str])
     except UserError:
         raise
     except Exception as error:
-        causes = list(exception_chain(error))
-        if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+        if any(isinstance(cause, KeyboardInterrupt) for cause in exception_chain(error)):
             raise KeyboardInterrupt from error
-        refused = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
-        known = True
-        if isinstance(error, RunFailed):
-            reason = str(error)
-        elif is_out_of_memory(error):
-            reason = OOM_HINT
-        elif refused is not None:
-            where = refused.filename or folder.path
-            reason = f"{where}: {refused.strerror}. The same command continues from the last whole epoch."
-        else:
-            reason, known = summarize(error), False
-        folder.write_failure(
-            reason,
-            config.model_dump(by_alias=True),
-            overrides=list(overrides),
-            seed=config.seed,
-            protocol=config.protocol,
-        )
-        if not known:
+        reason = str(error) if isinstance(error, RunFailed) else known_cause(error)
+        is_known, reason = reason is not None, reason or summarize(error)
+        with suppress(OSError):
+            folder.write_results(
+                {
+                    "status": "failed",
+                    "reason": reason,
+                    "attempts": folder.attempts(),
+                    "overrides": list(overrides),
+                    "seed": config.seed,
+                    "protocol": config.protocol,
+                    "config": config.model_dump(by_alias=True),
+                }
+            )
+        if not is_known:
             file = folder.path / "traceback.txt"
             file.write_text("".join(traceback.format_exception(error)))
             reason = f"{reason}\nThe traceback is in {file}."

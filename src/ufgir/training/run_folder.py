@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -99,23 +99,16 @@ class RunFolder:
         finally:
             lock.release()
 
-    def begin_attempt(self) -> int:
-        """Record that an attempt starts.
-
-        Returns:
-            Its number, from 1. Attempts are counted anew after each new whole epoch: a run that is cut off and
-            resumed again and again makes progress.
-        """
-        before, progress = self.last_attempt(), _modified(self.checkpoint)
-        number = before.get("number", 0) + 1 if before.get("progress") == progress else 1
+    def begin_attempt(self) -> None:
+        """Record that an attempt starts, and by which process."""
         started = datetime.now().isoformat(sep=" ", timespec="seconds")
         owner = f"process {os.getpid()} on {socket.gethostname()} since {started}"
+        attempt = {"number": self.attempts() + 1, "progress": _modified(self.checkpoint), "owner": owner}
         with atomic_write(self._attempt) as stream:
-            json.dump({"number": number, "progress": progress, "owner": owner}, stream)
-        return number
+            json.dump(attempt, stream)
 
     def attempts(self) -> int:
-        """Attempts since the last new epoch that started and did not finish."""
+        """Attempts since the last new epoch: a run that is cut off and resumed again and again makes progress."""
         attempt = self.last_attempt()
         return attempt.get("number", 0) if attempt.get("progress") == _modified(self.checkpoint) else 0
 
@@ -130,13 +123,6 @@ class RunFolder:
         """Write `results.json` whole or not at all."""
         with atomic_write(self.results) as stream:
             stream.write(json.dumps(results, indent=2) + "\n")
-
-    def write_failure(self, reason: str, config: Mapping[str, Any], **facts: Any) -> None:
-        """Record in `results.json` why an attempt failed, if the disk takes it."""
-        with suppress(OSError):
-            self.write_results(
-                {"status": "failed", "reason": reason, "attempts": self.attempts(), **facts, "config": dict(config)}
-            )
 
 
 def _modified(file: Path) -> int | None:

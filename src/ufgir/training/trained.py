@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -96,29 +95,29 @@ class Trained:
         return {name: value for name, value in weights.items() if not idle or not name.startswith(idle)}
 
 
-def load_trained(*, run: str | None = None, checkpoint: str | None = None) -> Trained:
-    """Read the weights of a run, or of a file.
+def load(source: str | Path, key: str = "source") -> Trained:
+    """Load a trained model with all that is needed to use it: `model`, `transform`, `class_names` and `config`.
 
     Args:
-        run: the folder of a finished run.
-        checkpoint: a `model.pt`, a training checkpoint of a run, or `hf-hub:USER/NAME[@REVISION]`.
+        source: the folder of a finished run, a `model.pt`, a training checkpoint of a run, or
+            `hf-hub:USER/NAME[@REVISION]`.
+        key: what messages call it.
 
     Raises:
-        UserError: both or none are given, or the weights cannot be read.
+        UserError: there are no weights, or they cannot be read or downloaded.
     """
-    if (run is None) == (checkpoint is None):
-        raise UserError(
-            "give either run=DIR, the folder of a finished run, or checkpoint=FILE, a model.pt (or "
-            "checkpoint=hf-hub:USER/NAME, a repository that holds one)."
-        )
     folder = None
-    if run is not None:
-        folder = RunFolder(expand_path("run", run))
-        file = _weights_of(folder)
-    elif checkpoint.startswith(HUB_PREFIX):
-        file = download(checkpoint)
+    if str(source).startswith(HUB_PREFIX):
+        file = download(str(source))
     else:
-        file = expand_path("checkpoint", checkpoint)
+        file = expand_path(key, str(source))
+        if not file.exists():
+            beside = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+            near = did_you_mean(file.name, beside)
+            raise UserError(f"{key}={source}: there is no such file or folder.{near}")
+        if file.is_dir():
+            folder = RunFolder(file)
+            file = _weights_of(folder)
     content = load_weights(file)
     try:
         config = RunConfig.load(content["config"], check=False)
@@ -133,12 +132,9 @@ def _weights_of(folder: RunFolder) -> Path:
     """The weights file of a finished run.
 
     Raises:
-        UserError: there is no such run, it is not finished, or its weights were not kept.
+        UserError: it is not finished, or its weights were not kept.
     """
     path = folder.path
-    if not path.is_dir():
-        beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"run={path}: there is no such folder.{did_you_mean(path.name, beside)}")
     results, state = folder.read_results() or {}, folder.state()
     if state == "finished" and folder.weights.is_file():
         return folder.weights
@@ -186,20 +182,3 @@ def for_this_machine(config: RunConfig) -> RunConfig:
         print("the device or precision of its training is not available here: computing in full precision")
         config = config.updated({"trainer.accelerator": "auto", "trainer.precision": "32-true"}, check=False)
     return config
-
-
-def load(source: str | Path) -> Trained:
-    """Load a trained model with all that is needed to use it: `model`, `transform`, `class_names` and `config`.
-
-    Args:
-        source: the folder of a finished run, a `model.pt`, or `hf-hub:USER/NAME[@REVISION]`.
-
-    Raises:
-        UserError: there are no weights, or they cannot be read or downloaded.
-    """
-    text = str(source)
-    is_folder = not text.startswith(HUB_PREFIX) and expand_path("source", text).is_dir()
-    arguments: dict[str, Any] = {"run": text} if is_folder else {"checkpoint": text}
-    trained = load_trained(**arguments)
-    _ = trained.model  # built here, so that weights that do not fit are refused
-    return trained
