@@ -32,7 +32,7 @@ class RayLauncher(_RayLauncher):
             names: of the tasks, as Ray's dashboard shows them; else their overrides.
 
         Returns:
-            For each run what came of it. Status UNKNOWN: its process or its node was lost, also when Ray tried again.
+            The outcome of each run. Status UNKNOWN: its process or its node was lost, also when Ray tried again.
         """
         import ray
 

@@ -54,7 +54,7 @@ class SlurmLauncher(BaseSubmititLauncher):
             wait: return when the jobs have ended.
 
         Returns:
-            For each run what came of it. Status UNKNOWN: its job ended without a word, or still goes on.
+            The outcome of each run. Status UNKNOWN: its job ended without a result, or is not over.
 
         Raises:
             UserError: SLURM refuses the jobs for good.
@@ -79,7 +79,7 @@ class SlurmLauncher(BaseSubmititLauncher):
             queue = SlurmQueue()
             queue.watch([root])
             if queue.error:
-                raise RunFailed(f"SLURM does not tell which jobs it has ({queue.error}). Give the command again later.")
+                raise RunFailed(f"SLURM did not list its jobs ({queue.error}). Run the command again later.")
             new = [number for number, folder in enumerate(folders) if queue.active(folder) is None]
             self._submit(root, [(initial_job_idx + n, job_overrides[n], folders[n]) for n in new])
         if not wait:
@@ -93,9 +93,9 @@ class SlurmLauncher(BaseSubmititLauncher):
         seconds, delay = 60 * self.params["timeout_min"], self.params["signal_delay_s"]
         if seconds <= delay + 60:
             raise UserError(
-                f"hydra.launcher.timeout_min={self.params['timeout_min']}: expected more than the "
-                f"hydra.launcher.signal_delay_s={delay} seconds that a job has to requeue itself, and the minute by "
-                "which SLURM may tell it earlier."
+                f"hydra.launcher.timeout_min={self.params['timeout_min']}: expected more than "
+                f"hydra.launcher.signal_delay_s={delay}, the seconds that a job has to requeue itself, and one "
+                "minute, by which SLURM may send the signal early."
             )
 
     def _submit(self, root: Path, runs: Sequence[Numbered]) -> None:
@@ -123,7 +123,7 @@ class SlurmLauncher(BaseSubmititLauncher):
             write_submission(*record, job=job)
             print(
                 f"SLURM has {len(array):,} jobs as {job}, logs in {root / FOLDER / 'logs'}. `scancel {job}` ends them; "
-                "they go on without this command, which may be stopped and given again.",
+                "they go on without this command, which may be stopped and run again.",
                 flush=True,
             )
 

@@ -35,7 +35,7 @@ class GridSweeperConf:
 
 
 def _gpus(share: float = 1) -> float:
-    """`share` where there is a GPU, else 0: a job that asks for one would wait for ever."""
+    """`share` where there is a GPU, else 0: a job that asks for one would wait forever."""
     import torch
 
     return share if torch.cuda.is_available() else 0

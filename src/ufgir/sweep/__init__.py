@@ -1,1 +1,1 @@
-"""Grids of runs: what they consist of, how far they are, and what is left to do."""
+"""Grids of runs: their runs, the progress, and what is left to do."""

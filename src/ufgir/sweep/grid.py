@@ -198,7 +198,7 @@ def _published_rates() -> dict[tuple, str]:
 
 
 def _without_rate_of_none(job: Job) -> Job:
-    """The unreduced model has one keep rate, whatever the grid says of the others."""
+    """The unreduced model has one keep rate, 1."""
     if "reducer=none" not in job:
         return job
     return (*(override for override in job if not override.startswith("keep_rate=")), "keep_rate=1.0")

@@ -42,7 +42,7 @@ def launch_due(
 
     Raises:
         UserError: the errors of all runs, before the first one starts.
-        RunFailed: some runs failed, or are still at work elsewhere.
+        RunFailed: some runs failed, or are still running elsewhere.
     """
     runs = plan_runs(jobs, composer, to_start=True)
     due = [run for run in runs if run.is_due]

@@ -1,4 +1,4 @@
-"""The runs of a grid, each with its configuration, its folder and how far it is. Nothing is started or written."""
+"""The runs of a grid, each with its configuration, its folder and its state. Nothing is started or written."""
 
 import json
 import time
@@ -208,7 +208,7 @@ def _images(run: PlannedRun) -> tuple[int, int, int]:
 
 
 def print_plan(facts: dict[str, Any]) -> None:
-    """Runs by axis, how far they are, and what they cost."""
+    """Runs by axis, their states, and what they cost."""
     axes = {
         axis: ", ".join(f"{value}: {count}" for value, count in counts.items())
         for axis, counts in facts["by_axis"].items()

@@ -49,7 +49,7 @@ class StepStats(L.Callback):
 
 
 class NonFiniteGuard(L.Callback):
-    """Ends a training whose loss is not finite, before a checkpoint can hold what came of it.
+    """Ends a training whose loss is not finite, before its weights reach a checkpoint.
 
     The flag stays on the device and is read at the log interval and before each checkpoint: no step waits for it.
 
