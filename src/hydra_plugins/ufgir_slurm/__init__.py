@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
+
+from ufgir.errors import RunFailed, UserError
+from ufgir.sweep.slurm import FOLDER, SlurmJob, SlurmQueue, logs_of, write_submission
 
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
@@ -62,9 +64,6 @@ class SlurmLauncher(BaseSubmititLauncher):
         """
         from filelock import FileLock
 
-        from ufgir.errors import RunFailed, UserError
-        from ufgir.sweep.slurm import FOLDER, SlurmQueue
-
         if shutil.which("sbatch") is None:
             raise UserError(
                 "hydra/launcher=submitit_slurm: this machine has no sbatch. Use a login node of the cluster, or "
@@ -88,8 +87,6 @@ class SlurmLauncher(BaseSubmititLauncher):
         return [_outcome(queue.jobs.get(folder.absolute())) for folder in folders]
 
     def _refuse_short_jobs(self) -> None:
-        from ufgir.errors import UserError
-
         seconds, delay = 60 * self.params["timeout_min"], self.params["signal_delay_s"]
         if seconds <= delay + 60:
             raise UserError(
@@ -100,38 +97,31 @@ class SlurmLauncher(BaseSubmititLauncher):
 
     def _submit(self, root: Path, runs: Sequence[Numbered]) -> None:
         """Submit arrays of jobs, as large as SLURM takes them."""
-        from ufgir.errors import UserError
-        from ufgir.sweep.slurm import FOLDER, write_submission
-
         size = _largest_array()
         arrays = [runs[start : start + size] for start in range(0, len(runs), size)]
         for array in arrays:
-            name, now = f"{self.params['name']}-{uuid.uuid4().hex[:6]}", time.time()
-            logs = str(root / FOLDER / "logs" / "%j")
-            record = (root, name, logs, [str(folder.absolute()) for _, _, folder in array], now)
-            record_file = write_submission(*record, job=None)
+            name = f"{self.params['name']}-{uuid.uuid4().hex[:6]}"
+            record = root / FOLDER / f"{name}.json"
+            write_submission(record, [folder for _, _, folder in array])
             try:
                 at_a_time = -(-self.params["array_parallelism"] // len(arrays))
-                job = self._submit_array(name, logs, array, at_a_time)
+                job = self._submit_array(name, logs_of(record), array, at_a_time)
             except UserError:  # nothing was submitted
-                record_file.unlink()
+                record.unlink()
                 if not list((root / FOLDER).glob("*.json")):
                     shutil.rmtree(root / FOLDER, ignore_errors=True)
                     with suppress(OSError):
                         root.rmdir()
                 raise
-            write_submission(*record, job=job)
             print(
-                f"SLURM has {len(array):,} jobs as {job}, logs in {root / FOLDER / 'logs'}. `scancel {job}` ends them; "
-                "they go on without this command, which may be stopped and run again.",
+                f"SLURM has {len(array):,} jobs as {job}, logs in {logs_of(record)}. `scancel {job}` ends them; they "
+                "go on without this command, which may be stopped and run again.",
                 flush=True,
             )
 
-    def _submit_array(self, name: str, logs: str, runs: Sequence[Numbered], at_a_time: int) -> str:
+    def _submit_array(self, name: str, logs: Path, runs: Sequence[Numbered], at_a_time: int) -> str:
         """Submit one array of jobs; returns its id."""
         import submitit
-
-        from ufgir.errors import RunFailed, UserError
 
         own = {"submitit_folder", "max_num_timeout", "array_parallelism", "name"}
         common = {"timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes"}
@@ -167,7 +157,7 @@ class SlurmLauncher(BaseSubmititLauncher):
                 return jobs[0].job_id.partition("_")[0]
 
     @staticmethod
-    def _wait(queue: Any, folders: Sequence[Path]) -> None:
+    def _wait(queue: SlurmQueue, folders: Sequence[Path]) -> None:
         """Wait until SLURM has no job of these runs any more, and say now and then what it has."""
         shown, moment = "", 0.0
         while True:
@@ -198,19 +188,15 @@ def _largest_array() -> int:
     return max(1, int(found[1])) if found else 1000
 
 
-def _outcome(job: Any) -> JobReturn:
+def _outcome(job: SlurmJob | None) -> JobReturn:
     """What came of a job that SLURM does not have any more."""
-    from ufgir.errors import RunFailed
-
-    if job is None or job.job_id is None:
-        return JobReturn()
-    if job.result.is_file():
+    if job is not None and (file := job.file("result.pkl")) is not None:
         from submitit.core.utils import pickle_load
 
-        outcome, value = pickle_load(job.result)
+        outcome, value = pickle_load(file)
         if outcome == "success":
             return JobReturn(status=value.status, _return_value=value._return_value)
         return JobReturn(status=JobStatus.FAILED, _return_value=RunFailed(value.strip().splitlines()[-1]))
-    if job.state.startswith("CANCELLED"):
+    if job is not None and job.state.startswith("CANCELLED"):
         return JobReturn(status=JobStatus.FAILED, _return_value=RunFailed("cancelled"))
     return JobReturn()

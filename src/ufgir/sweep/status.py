@@ -73,7 +73,7 @@ class PlannedRun:
     def log(self) -> Path | None:
         """The log of its last job of SLURM."""
         job = None if self.folder is None else self.queue.jobs.get(self.folder.path.absolute())
-        return None if job is None else job.log
+        return None if job is None else job.file("log.out")
 
     @property
     def attempts(self) -> int:
