@@ -183,8 +183,8 @@ def draw(cells: pd.DataFrame, runs: pd.DataFrame) -> None:
             line = some.groupby("step")["mean"].mean()
             style = dict(color=PLUGIN_COLOURS[plugins], linestyle="-" if reducer == "evit" else "--")
             steps.plot(line.index, line, label=plugins if reducer == "evit" else f"{plugins}, unreduced", **style)
-        steps.set(xlabel="step", ylabel="mean absolute gradient", yscale="log")
-        steps.legend(title=f"evit {rate:g}")
+        steps.set(xlabel="step", ylabel="mean absolute gradient", yscale="log", ylim=(shown["mean"].min(), None))
+        steps.legend(title=f"evit {rate:g}", loc="lower right", ncols=2, fontsize=8)
         figure.savefig(ROOT / "docs" / "results.png", dpi=130, metadata={"Software": None})
 
 
