@@ -90,9 +90,8 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunCo
 def build_model(config: RunConfig, classes: int):
     """A model with random weights."""
     from ufgir.models import create_model
-    from ufgir.training.build import model_arguments
 
-    return create_model(**model_arguments(config, classes))
+    return create_model(**config.model_arguments(classes))
 
 
 def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What must be true between the values of a configuration, and of the machine that runs it."""
 
 import inspect
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from ufgir.config import parts
@@ -78,7 +80,23 @@ def errors_between(config: Any, *, resources: bool, skip_failures: bool = False)
         except Exception:
             if not skip_failures:
                 raise
+    if not errors and isinstance(config, RunConfig):
+        errors = _refusals(json.dumps(config.model_arguments(num_classes=2)))
     return errors
+
+
+@cache  # a grid has few models
+def _refusals(arguments: str) -> list[str]:
+    """Why parts of a model, each of them valid, do not go together: found by building it without memory for weights."""
+    from ufgir.models.factory import model_on_meta
+
+    try:
+        model_on_meta(**json.loads(arguments))
+    except UserError as error:
+        return error.messages
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _check_backbone(config: RunConfig) -> Iterator[str]:

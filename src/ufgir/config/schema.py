@@ -213,6 +213,23 @@ class RunConfig(Node):
             node[name] = value
         return type(self).load(values, check=check)
 
+    def model_arguments(self, num_classes: int, *, start: bool = False) -> dict[str, Any]:
+        """The arguments of `create_model`; with `start` also the weights that training starts from."""
+        backbone, cache = self.backbone, self.plugins.cache
+        weights = {"pretrained": backbone.pretrained, "checkpoint": backbone.checkpoint} if start else {}
+        return {
+            "backbone": backbone.name,
+            "num_classes": num_classes,
+            "img_size": self.image_size,
+            "backbone_kwargs": dict(backbone.kwargs),
+            "reducer": {"name": self.reducer.name, **self.reducer.arguments()},
+            "keep_rate": self.keep_rate,
+            "reduction_layers": list(self.reduction_layers),
+            "cache": False if cache is None else cache.model_dump(),
+            "head": dict(self.plugins.head),
+            **weights,
+        }
+
     def _fill_in(self) -> None:
         self.reducer.name = self.reducer.name or str(self.reducer.arguments().get("_target_", "")).rpartition(".")[2]
         if self.keep_rate is None:

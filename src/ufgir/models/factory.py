@@ -1,10 +1,13 @@
 """A reduced ViT from names and numbers, or from a timm ViT that is there already."""
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -79,6 +82,16 @@ def create_model(
     return ReducedViT(
         vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
     )
+
+
+def model_on_meta(
+    backbone: str, *, num_classes: int, img_size: int = 224, backbone_kwargs: Mapping | None = None, **parts: Any
+) -> ReducedViT:
+    """What `create_model` builds of the same arguments, without memory for its weights. Its errors are the same."""
+    name, kwargs = timm_name_and_kwargs(backbone)
+    vit = build_on_meta(name, **{**kwargs, **(backbone_kwargs or {}), "num_classes": num_classes, "img_size": img_size})
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+        return ReducedViT(vit, **parts)
 
 
 def wrap(vit: VisionTransformer, *, num_classes: int | None = None, img_size: int | None = None, **parts) -> ReducedViT:

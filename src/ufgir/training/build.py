@@ -57,28 +57,10 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
     return data
 
 
-def model_arguments(config: RunConfig, num_classes: int, *, start: bool = False) -> dict[str, Any]:
-    """The arguments of `create_model` for a configuration; with `start` also the weights that training starts from."""
-    backbone, plugins = config.backbone, config.plugins
-    weights = {"pretrained": backbone.pretrained, "checkpoint": backbone.checkpoint} if start else {}
-    return {
-        "backbone": backbone.name,
-        "num_classes": num_classes,
-        "img_size": config.image_size,
-        "backbone_kwargs": dict(backbone.kwargs),
-        "reducer": {"name": config.reducer.name, **config.reducer.arguments()},
-        "keep_rate": config.keep_rate,
-        "reduction_layers": list(config.reduction_layers),
-        "cache": False if plugins.cache is None else plugins.cache.model_dump(),
-        "head": dict(plugins.head),
-        **weights,
-    }
-
-
 def build_module(config: RunConfig, data: L.LightningDataModule) -> LitClassifier:
     """The module of a configuration, its model started from the seed or from pretrained weights."""
     module = LitClassifier(
-        model_arguments(config, data.num_classes, start=True),
+        config.model_arguments(data.num_classes, start=True),
         optim=config.optim,
         schedule=config.schedule,
         label_smoothing=config.augment.label_smoothing,
