@@ -22,8 +22,7 @@ from pydantic import BaseModel, Field
 from ufgir.cli import DONE, parse_options, run_command
 from ufgir.config import RunConfig
 from ufgir.config.compose import Composer
-from ufgir.config.schema import show
-from ufgir.errors import UserError
+from ufgir.errors import UserError, show
 from ufgir.sweep.grid import jobs_of
 from ufgir.utils import atomic_write, expand_path
 

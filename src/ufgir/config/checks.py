@@ -16,9 +16,8 @@ from ufgir.config.schema import (
     TrainerConfig,
     drop_multiplier,
     schedule_epochs,
-    show,
 )
-from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.errors import UserError, did_you_mean, show, summarize
 from ufgir.utils import expand_path
 
 OWN_TRAINER_ARGUMENTS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from ufgir.errors import RunFailed, UserError, did_you_mean, summarize
+from ufgir.errors import RunFailed, UserError, did_you_mean, show, summarize
 
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 # What is not the user's own: changes of these packages are recorded as versions.
@@ -39,7 +39,7 @@ def build(key: str, part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
     except (UserError, RunFailed):
         raise
     except Exception as error:
-        given = " ".join(f"{key}.{name}={value}" for name, value in part.items() if name not in HYDRA_KEYS)
+        given = " ".join(f"{key}.{name}={show(value)}" for name, value in part.items() if name not in HYDRA_KEYS)
         reason = summarize(error.__cause__ or error)
         raise UserError(f"{given or key}: {part.get('_target_')} does not take this ({reason}).") from error
 
@@ -58,7 +58,7 @@ def check(key: str, part: Mapping[str, Any]) -> Iterator[str]:
         return
     for name in part if known is not None else ():
         if name not in HYDRA_KEYS and name not in known:
-            yield f"{key}.{name}={part[name]}: {target} has no argument {name}.{did_you_mean(name, known)}"
+            yield f"{key}.{name}={show(part[name])}: {target} has no argument {name}.{did_you_mean(name, known)}"
 
 
 @cache
