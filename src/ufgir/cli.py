@@ -160,7 +160,7 @@ def complete(arguments: Sequence[str]) -> int:
         print("\n".join(name for name in COMMANDS if name.startswith(start)))
         return DONE
     if words[1:2] == ["train"]:  # Hydra completes the words of a program without sub-commands
-        removed = line.index("train") + len("train")
+        removed = line.index("train", len(words[0])) + len("train")
         os.environ["COMP_LINE"] = f"{words[0]}{line[removed:]}"
         point = int(os.environ.get("COMP_POINT", len(line)))
         os.environ["COMP_POINT"] = str(point - (removed - len(words[0])))
