@@ -281,19 +281,14 @@ def _check_optimizer(config: RunConfig) -> Iterator[str]:
 
 def check_resources(config: RunConfig) -> Iterator[str]:
     """What must be on this machine before a run can be identified and started: the weights of its backbone."""
-    from ufgir.models.backbones import has_other_sizes, official_file
+    from ufgir.models.backbones import why_no_weights
 
     backbone = config.backbone
     if backbone.checkpoint is not None:
         if not expand_path("backbone.checkpoint", backbone.checkpoint).is_file():
             yield f"backbone.checkpoint={backbone.checkpoint}: no such file. Give a weights file of {backbone.name}."
-    elif backbone.pretrained and (reason := official_file(backbone.name, backbone.kwargs)):
+    elif backbone.pretrained and (reason := why_no_weights(backbone.name, backbone.kwargs)):
         yield reason
-    elif backbone.pretrained and has_other_sizes(backbone.name, backbone.kwargs):
-        yield (
-            f"backbone.kwargs={show(backbone.kwargs)}: there are no pretrained weights for these sizes. "
-            "Use backbone.pretrained=false, or leave the sizes as they are."
-        )
 
 
 CHECKS: tuple[Check, ...] = (

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
-from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.errors import UserError, did_you_mean, show, summarize
 from ufgir.models.vit import POOLS
 from ufgir.utils import project_dir
 
@@ -72,20 +72,28 @@ def describe(name: str, kwargs: Mapping | None = None) -> BackboneInfo:
     return BackboneInfo(len(vit.blocks), tuple(vit.patch_embed.feat_ratio(as_scalar=False)), vit.embed_dim)
 
 
-def official_file(name: str, kwargs: Mapping) -> str | None:
-    """How to get the weights of a backbone that timm has none of; None for the others."""
-    label = backbone_label(name, kwargs)
-    return f"backbone={label}: {OFFICIAL_FILES[label]}" if label in OFFICIAL_FILES else None
+def why_no_weights(name: str, kwargs: Mapping) -> str | None:
+    """Why timm has no trained weights of a backbone, and what to do; None if it has.
 
+    Raises:
+        UserError: as `describe`.
+    """
 
-def has_other_sizes(name: str, kwargs: Mapping) -> bool:
-    """Whether `kwargs` make it another model than the one of this name, of which there may be trained weights."""
-
-    def sizes(**kwargs) -> tuple[dict, int]:
-        vit = build_on_meta(name, **kwargs)
+    def sizes(vit: VisionTransformer) -> tuple[dict, int]:
         return {key: value.shape for key, value in vit.state_dict().items()}, vit.blocks[0].attn.num_heads
 
-    return bool(kwargs) and sizes(**kwargs) != sizes()
+    if (label := backbone_label(name, kwargs)) in OFFICIAL_FILES:
+        return f"backbone={label}: {OFFICIAL_FILES[label]}"
+    vit = build_on_meta(name, **kwargs)
+    if kwargs and sizes(vit) != sizes(build_on_meta(name)):
+        return (
+            f"backbone.kwargs={show(kwargs)}: there are no pretrained weights for these sizes. "
+            "Use backbone.pretrained=false, or leave the sizes as they are."
+        )
+    source = timm.models.get_pretrained_cfg(name)
+    if source is None or not source.has_weights:
+        return f"backbone.name={name}: timm has no pretrained weights of it. Use backbone.pretrained=false."
+    return None
 
 
 def build_on_meta(name: str, **kwargs) -> VisionTransformer:

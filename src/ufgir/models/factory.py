@@ -8,17 +8,12 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from ufgir.errors import UserError, summarize
-from ufgir.models.backbones import (
-    build_on_meta,
-    has_other_sizes,
-    official_file,
-    timm_name_and_kwargs,
-    unsupported,
-)  # fmt: skip
+from ufgir.models.backbones import build_on_meta, timm_name_and_kwargs, unsupported, why_no_weights
 from ufgir.models.vit import ReducedViT
 from ufgir.models.weights import load_weights
 from ufgir.reducers import Reducer
@@ -67,17 +62,16 @@ def create_model(
         vit = timm.create_model(name, **options)
         if checkpoint is not None:
             load_weights(vit, checkpoint, name)
-    elif text := official_file(name, sizes):
-        raise UserError(text)
-    elif has_other_sizes(name, sizes):
-        raise UserError(f"backbone.name={name} with {sizes}: there are no trained weights of these sizes.")
+    elif reason := why_no_weights(name, sizes):
+        raise UserError(reason)
     else:
         try:
             vit = timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights
+            offline = " HF_HUB_OFFLINE is set." if constants.HF_HUB_OFFLINE else ""
             raise UserError(
-                f"backbone.name={name}: could not download pretrained weights ({summarize(error)}). Start from random "
-                "weights with backbone.pretrained=false, or give a local file with backbone.checkpoint=FILE."
+                f"backbone.name={name}: could not download pretrained weights ({summarize(error)}).{offline} Start "
+                "from random weights with backbone.pretrained=false, or give a file with backbone.checkpoint=FILE."
             ) from error
     return ReducedViT(
         vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
