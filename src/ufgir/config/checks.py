@@ -93,8 +93,8 @@ def _refusals(arguments: str) -> list[str]:
         model_on_meta(**json.loads(arguments))
     except UserError as error:
         return error.messages
-    except ValueError as error:
-        return [str(error)]
+    except (ValueError, TypeError) as error:
+        return [str(error) if isinstance(error, ValueError) else summarize(error)]
     return []
 
 
