@@ -1,6 +1,7 @@
 """A reduced ViT from names and numbers, or from a timm ViT that is there already."""
 
 import copy
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,11 +82,20 @@ def create_model(
 def model_on_meta(
     backbone: str, *, num_classes: int, img_size: int = 224, backbone_kwargs: Mapping | None = None, **parts: Any
 ) -> ReducedViT:
-    """What `create_model` builds of the same arguments, without memory for its weights. Its errors are the same."""
+    """What `create_model` builds of the same arguments, without memory for its weights. Its errors are the same.
+
+    For the same arguments it is the same model, to be read only: the runs of a grid have few models.
+    """
+    key = json.dumps([backbone, num_classes, img_size, backbone_kwargs, parts], default=lambda one: f"{one} {id(one)}")
+    if key in _ON_META:
+        return _ON_META[key]
     name, kwargs = timm_name_and_kwargs(backbone)
     vit = build_on_meta(name, **{**kwargs, **(backbone_kwargs or {}), "num_classes": num_classes, "img_size": img_size})
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-        return ReducedViT(vit, **parts)
+        return _ON_META.setdefault(key, ReducedViT(vit, **parts))
+
+
+_ON_META: dict[str, ReducedViT] = {}
 
 
 def wrap(vit: VisionTransformer, *, num_classes: int | None = None, img_size: int | None = None, **parts) -> ReducedViT:
