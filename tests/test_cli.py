@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from tiny import TINY, run
+from ufgir import train
 from ufgir.cli import COMMANDS, FAILED, INTERRUPTED, USER_ERROR, main, parse_options, run_command
 from ufgir.errors import RunFailed, UfgirWarning, UserError
 
@@ -62,7 +63,8 @@ def test_the_commands_are_listed(capsys):
 
 def test_help_imports_neither_torch_nor_lightning():
     code = (
-        "import runpy, sys\n"
+        "import os, runpy, sys\n"
+        "os.environ.pop('HYDRA_FULL_ERROR', None)\n"
         f"for name in {[name for name in COMMANDS if name != 'train']}:\n"
         "    sys.argv = [name, '--help']\n"
         "    try:\n"
@@ -70,6 +72,7 @@ def test_help_imports_neither_torch_nor_lightning():
         "    except SystemExit as end:\n"
         "        assert end.code == 0, name\n"
         "    assert not {'torch', 'lightning', 'timm'} & set(sys.modules), name\n"
+        "assert 'HYDRA_FULL_ERROR' not in os.environ, 'it would hold for the Hydra app of a user, too'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -77,7 +80,8 @@ def test_help_imports_neither_torch_nor_lightning():
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("ufgir tr", "train"), ("ufgir train reducer=ev", "reducer=evit"), ("ufgir train backbone=mi", "micro")],
+    [("ufgir tr", "train"), ("ufgir train reducer=ev", "reducer=evit"), ("ufgir train backbone=mi", "micro"),
+     ("train/ufgir train reducer=ev", "reducer=evit")],
 )  # fmt: skip
 def test_tab_completion(line, expected, tmp_path):
     environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
@@ -89,6 +93,15 @@ def test_tab_completion(line, expected, tmp_path):
         cwd=tmp_path,
     )
     assert expected in done.stdout, done.stderr
+
+
+def test_an_error_of_a_run_is_raised_once(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train"])
+    monkeypatch.setattr(train, "train", lambda: None)
+    train._ERRORS.append(RunFailed("broke"))
+    with pytest.raises(RunFailed):
+        train.main([])
+    train.main([])
 
 
 def test_hydras_own_flags(here):

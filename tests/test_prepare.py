@@ -16,13 +16,13 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 import ufgir
+import ufgir.prepare as prepare
 from hub_server import COMMIT, Hub
 from raw_release import STAGES, make_release, write_anno
 from ufgir.cli import run_command
 from ufgir.data import ImageDataModule
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.models import pretrained
 from ufgir.prepare import WeightsOptions, backbones_of, main
 
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
@@ -212,17 +212,17 @@ def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path):
         Thread(target=hub.serve_forever, daemon=True).start()
         hub.repositories[f"timm/{NAME}"] = {}
         broken = start(*command, HF_ENDPOINT=hub.address)
-        assert broken.returncode == 1 and broken.stdout.split()[:2] == ["deit_t", pretrained.FAILED]
-        assert "deit_t: " in broken.stderr and "Traceback" not in broken.stderr
+        assert broken.returncode == 1 and broken.stdout.split()[:3] == ["deit_t", "not", "available"]
+        assert NAME in broken.stderr and "Traceback" not in broken.stderr
         hub.repositories[f"timm/{NAME}"] = {"model.safetensors": weights.read_bytes()}
         done = start(*command, HF_ENDPOINT=hub.address)
         hub.shutdown()
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["deit_t", "micro", "cache:"], "each once"
-    assert lines[0][1].split() == [pretrained.FETCHED, f"{weights.stat().st_size / 1e6:.1f}", "MB"]
-    assert lines[1][1] == pretrained.NO_WEIGHTS and Path(lines[2][1]) == tmp_path / "hf" / "hub"
+    assert done.returncode == 0 and [lines[0][1], lines[1][1]] == ["ready", "not available"], done.stderr
+    assert Path(lines[2][1]) == tmp_path / "hf" / "hub"
     again = start(*command, HF_ENDPOINT=hub.address)
-    assert again.returncode == 0 and again.stdout.split()[:2] == ["deit_t", pretrained.CACHED], "without a hub"
+    assert again.returncode == 0 and again.stdout.split()[:2] == ["deit_t", "ready"], "without a hub"
     out = tmp_path / "loaded.safetensors"
     loaded = start("-c", LOAD, str(out), HF_HUB_OFFLINE="1")
     assert loaded.returncode == 0, loaded.stderr
@@ -230,25 +230,23 @@ def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path):
     assert all(found[key].equal(value) for key, value in expected.items() if not key.startswith("head."))
 
 
-def test_a_cache_in_the_layout_of_the_hub_serves_the_model(hub_cache, weights, tmp_path):
-    deit = backbones_of(WeightsOptions(backbone=f"deit_t,{NAME}"))
-    missing, *_ = pretrained.fetch_weights(deit)
-    assert missing.state == pretrained.FAILED and "HF_HUB_OFFLINE" in missing.reason
+def test_a_cache_in_the_layout_of_the_hub_serves_the_model(hub_cache, weights, tmp_path, monkeypatch, capsys):
+    assert main(["weights", f"backbone=deit_t,{NAME}"]) == 1
+    assert "HF_HUB_OFFLINE" in capsys.readouterr().err
     repository = hub_cache / f"models--timm--{NAME}"
     link = repository / "snapshots" / COMMIT / "model.safetensors"
     for folder in (link.parent, repository / "refs", repository / "blobs"):
         folder.mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
     link.symlink_to(weights)
-    lost = {"name": NAME, "pretrained": True, "checkpoint": str(tmp_path / "lost.pth"), "kwargs": {}}
-    random = {"name": "deit_base_patch16_224", "pretrained": False, "checkpoint": None, "kwargs": {}}
-    found = list(pretrained.fetch_weights([*deit, random, {**lost, "checkpoint": str(weights)}, lost]))
-    assert [(one.state, one.file) for one in found] == [
-        (pretrained.CACHED, link),
-        (pretrained.LOCAL, weights),
-        (pretrained.FAILED, None),
-    ]
-    assert "lost.pth" in found[-1].reason
+    deit = {"name": NAME, "pretrained": True, "checkpoint": None, "kwargs": {}}
+    random, lost = {**deit, "pretrained": False}, {**deit, "checkpoint": str(tmp_path / "lost.pth")}
+    wanted = [deit, deit, random, {**deit, "checkpoint": str(weights)}, lost]
+    monkeypatch.setattr(prepare, "backbones_of", lambda options: wanted)
+    assert main(["weights", "sweep=mine"]) == 1
+    out, error = capsys.readouterr()
+    assert [line.split(maxsplit=1)[1] for line in out.splitlines()[:-1]] == ["ready", "ready", "not available"]
+    assert "lost.pth" in error
     model = ufgir.create_model("deit_t", num_classes=1000, pretrained=True)
     assert model.head.weight.equal(load_file(weights)["head.weight"])
 
@@ -260,7 +258,7 @@ def test_the_weights_of_a_grid_and_those_of_their_authors(hub_cache, capsys):
     assert capsys.readouterr().out.startswith("nothing to download")
     assert main(["weights", "backbone=vit_b_mocov3"]) == 3
     out, error = capsys.readouterr()
-    assert pretrained.OFFICIAL in out and "vit-b-300ep.pth.tar" in error
+    assert "not available" in out and "vit-b-300ep.pth.tar" in error
     assert not hub_cache.exists()
 
 

@@ -67,7 +67,6 @@ def main(arguments: list[str]) -> int:
     from ufgir.models import convert_authors_state_dict, create_model
     from ufgir.models.authors import measure_weights, read_checkpoint
     from ufgir.models.authors_settings import AuthorsSettings
-    from ufgir.training.build import model_arguments
     from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
 
     checkpoint = read_checkpoint(path)
@@ -76,7 +75,7 @@ def main(arguments: list[str]) -> int:
     settings = AuthorsSettings(checkpoint, measures, given_settings(options))
     dtype = torch.float64 if any(value.dtype == torch.float64 for value in weights.values()) else torch.float32
     config = make_config({key: setting.value for key, setting in settings.values.items()}, dtype == torch.float64)
-    model = create_model(**model_arguments(config, measures.num_classes))
+    model = create_model(**config.model_arguments(measures.num_classes))
     try:
         converted = convert_authors_state_dict(weights, model)
     except UserError as error:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ufgir.errors import RunFailed, UserError, did_you_mean, known_cause, plain_warnings
+from ufgir.errors import RunFailed, UserError, did_you_mean, known_cause, plain_warnings, validation_messages
 
 if typing.TYPE_CHECKING:
     from ufgir.training.trained import Trained
@@ -116,13 +116,7 @@ def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:
     try:
         parsed = options.model_validate(values)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
-            key = str(details["loc"][0]) if details["loc"] else ""
-            message = details["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-            given = f"{key}={values[key]}" if key in values and not isinstance(values[key], list) else key
-            errors.append(
-                f"{given}: missing." if details["type"] == "missing" else f"{given}: {message}.".replace("..", ".")
-            )
+        errors += validation_messages(error, options)
     if errors:
         raise UserError(*errors)
     return parsed
@@ -166,7 +160,7 @@ def complete(arguments: Sequence[str]) -> int:
         print("\n".join(name for name in COMMANDS if name.startswith(start)))
         return DONE
     if words[1:2] == ["train"]:  # Hydra completes the words of a program without sub-commands
-        removed = line.index("train") + len("train")
+        removed = line.index("train", len(words[0])) + len("train")
         os.environ["COMP_LINE"] = f"{words[0]}{line[removed:]}"
         point = int(os.environ.get("COMP_POINT", len(line)))
         os.environ["COMP_POINT"] = str(point - (removed - len(words[0])))

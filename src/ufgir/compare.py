@@ -22,8 +22,7 @@ from pydantic import BaseModel, Field
 from ufgir.cli import DONE, parse_options, run_command
 from ufgir.config import RunConfig
 from ufgir.config.compose import Composer
-from ufgir.config.schema import show
-from ufgir.errors import UserError
+from ufgir.errors import UserError, show
 from ufgir.sweep.grid import jobs_of
 from ufgir.utils import atomic_write, expand_path
 
@@ -90,9 +89,8 @@ def expand_configs(overrides: Sequence[str]) -> list[tuple[dict[str, str], RunCo
 def build_model(config: RunConfig, classes: int):
     """A model with random weights."""
     from ufgir.models import create_model
-    from ufgir.training.build import model_arguments
 
-    return create_model(**model_arguments(config, classes))
+    return create_model(**config.model_arguments(classes))
 
 
 def count(job: dict[str, str], config: RunConfig, model) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 
 class UserError(Exception):
@@ -85,3 +88,38 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?` with the closest choice, or an empty string."""
     close = get_close_matches(str(word), list(choices), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def validation_messages(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """The errors of pydantic in the words of a command line: for each its key, the value, and what is allowed."""
+    messages = []
+    for details in error.errors(include_url=False):
+        names = [n for n in details["loc"] if isinstance(n, str) and not n.startswith(("function-", "list["))]
+        names = [name for name in names if name not in ("float", "int", "str", "CacheConfig")]
+        key, kind, value = ".".join(names), details["type"], details["input"]
+        text = details["msg"].removeprefix("Value error, ").replace("Input should be", "expected").removesuffix(".")
+        hint = ""
+        if kind == "extra_forbidden":
+            parent: Any = model
+            for name in names[:-1]:
+                known = getattr(parent, "model_fields", {})
+                parent = known[name].annotation if name in known else None
+            text, hint = "there is no such setting", did_you_mean(names[-1], getattr(parent, "model_fields", {}))
+        elif kind == "literal_error":
+            hint = did_you_mean(value, text.split("'")[1::2])
+        if kind == "missing":
+            messages.append(f"{key}: missing. Give {key}=VALUE.")
+        else:
+            messages.append(f"{key}={show(value)}: {text}.{hint}" if key else f"{text}.")
+    return messages
+
+
+def show(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(show, value)) + "]"
+    return str(value)

@@ -68,19 +68,31 @@ def fetch_weights(arguments: Sequence[str]) -> int:
         raise UserError("expected sweep=NAME, such as sweep=paper_448, or backbone=NAME, such as backbone=deit_s.")
     from huggingface_hub import constants
 
-    from ufgir.models import pretrained
+    from ufgir.models.backbones import OFFICIAL_FILES, backbone_label, why_no_weights
+    from ufgir.models.factory import create_model
 
-    states = set()
-    for weights in pretrained.fetch_weights(backbones_of(options)):
-        states.add(weights.state)
-        size = f"{weights.file.stat().st_size / 1e6:>9,.1f} MB" if weights.file else ""
-        print(f"{weights.backbone:<30} {weights.state:<24}{size}".rstrip(), flush=True)
-        if weights.reason:
-            print(weights.reason, file=sys.stderr, flush=True)
-    if not states:
+    code, seen = DONE, []
+    for backbone in backbones_of(options):
+        name, kwargs, checkpoint = backbone["name"], backbone["kwargs"], backbone["checkpoint"]
+        if backbone in seen or not (backbone["pretrained"] or checkpoint):
+            continue
+        seen.append(backbone)
+        label, reason = backbone_label(name, kwargs), None if checkpoint else why_no_weights(name, kwargs)
+        if label in OFFICIAL_FILES and reason:
+            code = code or SKIPPED
+        elif reason is None:
+            # Building the model takes seconds, and then exactly what a run needs is there, and is known to load.
+            try:
+                create_model(name, num_classes=1000, pretrained=True, checkpoint=checkpoint, backbone_kwargs=kwargs)
+            except UserError as error:
+                code, reason = FAILED, str(error)
+        print(f"{label:<30} {'not available' if reason else 'ready'}", flush=True)
+        if reason:
+            print(reason, file=sys.stderr, flush=True)
+    if not seen:
         print("nothing to download: these runs start from random weights")
     print(f"cache: {constants.HF_HUB_CACHE}")
-    return FAILED if pretrained.FAILED in states else SKIPPED if pretrained.OFFICIAL in states else DONE
+    return code
 
 
 def backbones_of(options: WeightsOptions) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """`python -m ufgir.train KEY=VALUE ...`: train, test and measure one run, or many with --multirun."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -59,11 +60,12 @@ def main(arguments: list[str]) -> None:
     """Hand the command line to Hydra, whose errors are shown in one way."""
     if "hydra/sweeper=optuna" in arguments and not any("hydra.sweeper.direction" in word for word in arguments):
         arguments = [*arguments, "hydra.sweeper.direction=maximize"]  # Optuna minimizes by default; this is an accuracy
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, so that they can be shown in one way
     sys.argv[1:] = without_plus(arguments)
     with hydra_errors():
         train()
-    for error in _ERRORS:
-        raise error
+    if _ERRORS:
+        raise _ERRORS.pop()
 
 
 if __name__ == "__main__":

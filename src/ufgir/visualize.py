@@ -43,7 +43,6 @@ def main(arguments: list[str]) -> int:
     from ufgir.data.images import find_images, track
     from ufgir.data.transforms import decode_for_test
     from ufgir.inference.token_maps import draw_images, picture_names, spread
-    from ufgir.training.build import model_arguments
 
     found, unreadable = find_images(options.images)
     trained = options.load()
@@ -52,7 +51,7 @@ def main(arguments: list[str]) -> int:
     images = decode_for_test(chosen, config.resize, config.image_size, ahead=2)
     drawn, broken = draw_images(
         trained.build().float(), track(images, len(chosen), "drawing"), out, picture_names(chosen),
-        arguments=model_arguments(config, len(trained.class_names)), class_names=trained.class_names,
+        arguments=config.model_arguments(len(trained.class_names)), class_names=trained.class_names,
         true_classes=true_classes(trained), rollout=options.rollout,
     )  # fmt: skip
     unreadable += broken

@@ -47,6 +47,11 @@ def test_one_batch_is_not_all_of_them():
     assert hash_of("protocol=val", f"{limit}=1") != hash_of("protocol=val", f"{limit}=1.0")
 
 
+def test_how_many_devices_counts_and_not_which():
+    assert hash_of("trainer.devices=[3]") == hash_of("trainer.devices=[0]") == hash_of()
+    assert hash_of("trainer.devices=[0,1]") == hash_of("trainer.devices=2") != hash_of()
+
+
 def test_the_tables_count():
     assert hash_of(tables="1" * 64) != hash_of()
 

@@ -45,6 +45,7 @@ def errors_of(*overrides: str) -> list[str]:
         ("+dataset.imagess=x", ["dataset.imagess=x", "Did you mean 'images'"]),
         ("backbone.name=vit_tinny_patch16_224", ["vit_tinny_patch16_224", "vit_tiny_patch16_224"]),
         ("backbone.name=swin_tiny_patch4_window7_224", ["swin_tiny_patch4_window7_224"]),
+        ("backbone.name=vit_base_patch16_siglip_224", ["no class token", "reducer=evit", "cache", "head"]),
         ("backbone.checkpoint=nowhere.pt", ["backbone.checkpoint=nowhere.pt"]),
         ("backbone.pretrained=true", ["backbone.pretrained=false"]),
         ("+backbone.kwargs.embed_dimm=64", ["embed_dimm"]),

@@ -129,7 +129,7 @@ def test_sizes_that_the_model_does_not_take():
 
 @pytest.mark.parametrize("kwargs", [{"init_values": 1e-5}, {"mlp_ratio": 3}, {"num_heads": 6}, {"reg_tokens": 1}])
 def test_there_are_no_trained_weights_of_other_sizes(kwargs):
-    with pytest.raises(UserError, match="there are no trained weights of these sizes"):
+    with pytest.raises(UserError, match="there are no pretrained weights for these sizes"):
         ufgir.create_model("deit_t", num_classes=5, pretrained=True, backbone_kwargs=kwargs)
 
 

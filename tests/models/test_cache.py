@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ufgir.models.cache import CrossLayerCache
+from ufgir.config.schema import CacheConfig
+from ufgir.models.cache import CACHE_DEFAULTS, CrossLayerCache
 from ufgir.reducers.tokens import Tokens
 
 CLS = torch.tensor([[[5.0, 5.0]]])
@@ -63,3 +64,7 @@ def test_clr_gets_a_position_only_where_cls_has_one():
 def test_a_cache_of_nothing_is_refused():
     with pytest.raises(ValueError, match="num_clr=0 with gap=False"):
         make(num_clr=0, gap=False)
+
+
+def test_a_configuration_has_the_same_defaults():
+    assert CacheConfig().model_dump() == CACHE_DEFAULTS

@@ -1,9 +1,11 @@
 """What must be true between the values of a configuration, and of the machine that runs it."""
 
 import inspect
+import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache
 from typing import Any
 
 from ufgir.config import parts
@@ -14,9 +16,8 @@ from ufgir.config.schema import (
     TrainerConfig,
     drop_multiplier,
     schedule_epochs,
-    show,
 )
-from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.errors import UserError, did_you_mean, show, summarize
 from ufgir.utils import expand_path
 
 OWN_TRAINER_ARGUMENTS = {
@@ -78,7 +79,23 @@ def errors_between(config: Any, *, resources: bool, skip_failures: bool = False)
         except Exception:
             if not skip_failures:
                 raise
+    if not errors and isinstance(config, RunConfig):
+        errors = _refusals(json.dumps(config.model_arguments(num_classes=2)))
     return errors
+
+
+@cache  # a grid has few models
+def _refusals(arguments: str) -> list[str]:
+    """Why parts of a model, each of them valid, do not go together: found by building it without memory for weights."""
+    from ufgir.models.factory import model_on_meta
+
+    try:
+        model_on_meta(**json.loads(arguments))
+    except UserError as error:
+        return error.messages
+    except (ValueError, TypeError) as error:
+        return [str(error) if isinstance(error, ValueError) else summarize(error)]
+    return []
 
 
 def _check_backbone(config: RunConfig) -> Iterator[str]:
@@ -157,9 +174,6 @@ def _check_batch(config: RunConfig) -> Iterator[str]:
 
 
 def _check_schedule(config: RunConfig) -> Iterator[str]:
-    lr = config.optim.get("lr")
-    if lr is not None and not (isinstance(lr, int | float) and lr > 0):
-        yield f"optim.lr={show(lr)}: expected a number above 0."
     schedule, epochs = config.schedule, config.trainer.max_epochs
     if schedule and schedule.get("_target_") == PAPER_SCHEDULE:
         warmup, cooldown = schedule_epochs(epochs, schedule.get("warmup_epochs"), schedule.get("cooldown_epochs"))
@@ -227,11 +241,7 @@ def _check_callbacks(config: RunConfig) -> Iterator[str]:
 
 
 def _check_parts(config: RunConfig) -> Iterable[str]:
-    """Every `_target_`: importable, and its argument names known."""
-    yield from parts.check("optim", config.optim, trial=parts.try_optimizer)
-    if config.schedule is not None:
-        schedule = {k: v for k, v in config.schedule.items() if k not in ("interval", "monitor")}
-        yield from parts.check("schedule", schedule, trial=partial(parts.try_schedule, optim=config.optim))
+    """Each `_target_` can be imported, and has arguments of these names."""
     yield from parts.check("dataset", config.dataset.arguments())
     for number, part in enumerate(config.augment.train):
         yield from parts.check(f"augment.train.{number}", part)
@@ -242,26 +252,48 @@ def _check_parts(config: RunConfig) -> Iterable[str]:
             yield from parts.check(f"{group}.{name}", part)
 
 
+def _check_optimizer(config: RunConfig) -> Iterator[str]:
+    """Optimizer and schedule, made for a dummy parameter: timm passes most arguments on unchecked."""
+    import torch
+    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+    lr = config.optim.get("lr")
+    has_lr = lr is None or (isinstance(lr, int | float) and lr > 0)
+    # `fused` depends on the device, which a dummy parameter is not on.
+    optim = {name: value for name, value in config.optim.items() if value is not None and name != "fused"}
+    schedule = {k: v for k, v in (config.schedule or {}).items() if k not in ("interval", "monitor")}
+    errors = [] if has_lr else [f"optim.lr={show(lr)}: expected a number above 0."]
+    errors += [*parts.check("optim", optim), *(parts.check("schedule", schedule) if schedule else ())]
+    yield from errors
+    if errors:
+        return
+    optimizer = parts.build("optim", optim, [torch.nn.Parameter(torch.zeros(1))])
+    if schedule:
+        total = {} if "epochs" in schedule else {"total_steps": 10}
+        scheduler = parts.build("schedule", schedule, optimizer, **total)
+        if isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau):
+            try:  # those of torch look at some of their arguments only when they step
+                with warnings.catch_warnings(action="ignore"):  # no step of the optimizer came before
+                    scheduler.step()
+            except Exception as error:
+                yield f"schedule: {schedule['_target_']} does not take its arguments ({summarize(error)})."
+
+
 def check_resources(config: RunConfig) -> Iterator[str]:
     """What must be on this machine before a run can be identified and started: the weights of its backbone."""
-    from ufgir.models.backbones import has_other_sizes, official_file
+    from ufgir.models.backbones import why_no_weights
 
     backbone = config.backbone
     if backbone.checkpoint is not None:
         if not expand_path("backbone.checkpoint", backbone.checkpoint).is_file():
             yield f"backbone.checkpoint={backbone.checkpoint}: no such file. Give a weights file of {backbone.name}."
-    elif backbone.pretrained and (reason := official_file(backbone.name, backbone.kwargs)):
+    elif backbone.pretrained and (reason := why_no_weights(backbone.name, backbone.kwargs)):
         yield reason
-    elif backbone.pretrained and has_other_sizes(backbone.name, backbone.kwargs):
-        yield (
-            f"backbone.kwargs={show(backbone.kwargs)}: there are no pretrained weights for these sizes. "
-            "Use backbone.pretrained=false, or leave the sizes as they are."
-        )
 
 
 CHECKS: tuple[Check, ...] = (
     _check_backbone, _check_model, _check_batch, _check_schedule, _check_data, _check_trainer, _check_callbacks,
-    _check_parts,
+    _check_parts, _check_optimizer,
 )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Compose configurations with Hydra, outside of `hydra.main` too, and show its errors to users."""
 
 import argparse
-import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, chain, takewhile
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,7 @@ class Composer:
         Args:
             config: the node `hydra`.
         """
-        sources = [s for s in config.runtime.config_sources if s.provider not in ("hydra", "main", "ufgir", "schema")]
-        return cls(tuple(f"{s.schema}://{s.path}" for s in sources), config.job.config_name)
+        return cls(tuple(f"{s.schema}://{s.path}" for s in user_sources(config)), config.job.config_name)
 
     def load(self, overrides: Sequence[str], *, resources: bool = True) -> RunConfig:
         """The checked configuration of a command line.
@@ -101,7 +99,8 @@ class Composer:
             values = [o for o in parsed if o.key_or_group not in GROUPS]
             config = self._assembled(choices)
             if not all(_sets_plain_value(override, config) for override in values):
-                return to_plain(self._composed((*choices, *(o.input_line for o in values))))
+                # Not kept: these are the overrides of one run.
+                return to_plain(self._composed.__wrapped__(self, (*choices, *(o.input_line for o in values))))
             config = deepcopy(config)
             for override in values:
                 OmegaConf.update(config, override.key_or_group, override.value())
@@ -164,6 +163,15 @@ def to_plain(config: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("experiment", "debug", "sweep")}
 
 
+def user_sources(config: DictConfig) -> list[Any]:
+    """The places of a running app that are not ours: `--config-dir`, `--config-name`, `hydra.searchpath`.
+
+    Args:
+        config: the node `hydra`.
+    """
+    return [s for s in config.runtime.config_sources if s.provider not in ("hydra", "main", "ufgir", "schema")]
+
+
 def refuse_hidden_files(config: DictConfig) -> None:
     """See that no file of a user has the name of one of ours, which Hydra would use instead.
 
@@ -176,10 +184,9 @@ def refuse_hidden_files(config: DictConfig) -> None:
     ours = {
         file.relative_to(folder) for folder in map(project_dir, ("conf", "sweeps")) for file in folder.rglob("*.yaml")
     }
-    sources = [s for s in config.runtime.config_sources if s.provider not in ("hydra", "main", "ufgir", "schema")]
     hidden = [
         Path(source.path) / name
-        for source in sources
+        for source in user_sources(config)
         if source.schema == "file"
         for name in ours
         if len(name.parts) > 1 and (Path(source.path) / name).is_file()
@@ -245,8 +252,7 @@ def describe_hydra_error(error: Exception) -> str:
 
 
 def _choices(text: str, group: str) -> list[str]:
-    listed = text.partition("Available options")[2].splitlines()[1:]
-    found = [line.strip() for line in takewhile(lambda line: line.startswith("\t"), listed)]
+    found = re.findall(r"^\t(\S+)$", text.partition("Available options")[2], re.MULTILINE)
     return found or sorted(file.stem for file in (project_dir("conf") / group).glob("*.yaml"))
 
 
@@ -255,6 +261,3 @@ def _known_keys() -> list[str]:
     paths = (accumulate(key.split("."), "{}.{}".format) for key in flatten(compose(())))
     names = [*GROUPS, *dict.fromkeys(chain.from_iterable(paths))]
     return [*names, *{name.rpartition(".")[2] for name in names}]
-
-
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, so that commands can show them in one way

@@ -122,6 +122,8 @@ def _hashed(config: RunConfig) -> dict[str, Any]:
     for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):  # 1 is a batch, 1.0 is all of them
         if name in values["trainer"]:
             values["trainer"][name] = repr(values["trainer"][name])
+    if isinstance(config.trainer.devices, list):  # which ones they are changes no number
+        values["trainer"]["devices"] = len(config.trainer.devices)
     checkpoint = config.backbone.checkpoint
     if checkpoint is not None:
         values["backbone"]["pretrained"] = False  # the weights of the file are used instead
@@ -131,16 +133,8 @@ def _hashed(config: RunConfig) -> dict[str, Any]:
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(_canonical(values), sort_keys=True).encode()).hexdigest()
-
-
-def _canonical(value: Any) -> Any:
-    """Equal numbers in one form: 1 and 1.0 are the same setting."""
-    if isinstance(value, Mapping):
-        return {key: _canonical(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    same = json.loads(json.dumps(values), parse_int=float)  # 1 and 1.0 are the same setting
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
 
 
 def _safe(text: str) -> str:

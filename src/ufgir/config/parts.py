@@ -5,135 +5,68 @@ import importlib.util
 import inspect
 import pkgutil
 import sysconfig
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
+from hydra.utils import instantiate
 
-from ufgir.errors import RunFailed, UserError, did_you_mean, summarize
+from ufgir.errors import RunFailed, UserError, did_you_mean, show, summarize
 
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 # What is not the user's own: changes of these packages are recorded as versions.
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")})
 
 
-def build(part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
+def build(key: str, part: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
     """The object of a part; parts inside of it are built by Hydra.
-
-    Args:
-        part: `_target_` and its arguments.
-        args: positional arguments of the run, before those of the part. With them `_partial_` is not needed.
-        extra: arguments of the run; those that the part sets itself, or that its target does not take, are left out.
-    """
-    known = _parameters(part["_target_"])
-    own = {name: value for name, value in part.items() if name not in HYDRA_KEYS}
-    own = dict(hydra.utils.instantiate(own, _convert_="all"))
-    extra = {name: value for name, value in extra.items() if name not in own and (known is None or name in known)}
-    return pkgutil.resolve_name(part["_target_"])(*args, *part.get("_args_", ()), **extra, **own)
-
-
-@contextmanager
-def refused(key: str) -> Iterator[None]:
-    """What a part raises while it is built, as a mistake in its arguments.
-
-    Raises:
-        UserError: naming the key.
-    """
-    try:
-        yield
-    except (UserError, RunFailed):
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{key}: cannot be built ({summarize(error.__cause__ or error)}). Check its arguments."
-        ) from error
-
-
-def check(
-    key: str, part: Mapping[str, Any], trial: Callable[[str, Mapping], Iterator[str]] | None = None
-) -> Iterator[str]:
-    """Errors of a part: its target cannot be imported, or does not take an argument.
 
     Args:
         key: where it stands in the configuration.
         part: `_target_` and its arguments.
-        trial: makes an object of it, and yields errors of values and of arguments that the target passes on.
+        args: positional arguments of the run, before those of the part. With them `_partial_` is not needed.
+        extra: arguments of the run; those that the part sets itself, or that its target does not take, are left out.
+
+    Raises:
+        UserError: the target does not take its arguments.
     """
+    try:
+        make = instantiate({"_convert_": "all", **part, "_partial_": True})
+        known = _parameters(part["_target_"])
+        extra = {n: value for n, value in extra.items() if n not in make.keywords and (known is None or n in known)}
+        return make.func(*args, *make.args, **extra, **make.keywords)
+    except (UserError, RunFailed):
+        raise
+    except Exception as error:
+        given = " ".join(f"{key}.{name}={show(value)}" for name, value in part.items() if name not in HYDRA_KEYS)
+        reason = summarize(error.__cause__ or error)
+        raise UserError(f"{given or key}: {part.get('_target_')} does not take this ({reason}).") from error
+
+
+def check(key: str, part: Mapping[str, Any]) -> Iterator[str]:
+    """Errors of a part: its target cannot be imported, or has no argument of a name that is given."""
     target = part.get("_target_")
     if not isinstance(target, str):
         yield f"{key}: expected a mapping with _target_, the name of a class or function, such as torch.optim.SGD."
         return
     try:
-        pkgutil.resolve_name(target)
+        known = _parameters(target)
     except Exception as error:
         reason = summarize(error.__cause__ or error)
         yield f"{key}._target_={target}: cannot be imported ({reason}). Check the name and PYTHONPATH."
         return
-    known = _parameters(target)
-    arguments = [name for name in part if name not in HYDRA_KEYS]
-    unknown = [name for name in arguments if known is not None and name not in known]
-    for name in unknown:
-        yield f"{key}.{name}={part[name]}: {target} has no argument {name}.{did_you_mean(name, known)}"
-    if trial is not None and not unknown:
-        yield from trial(key, part)
-
-
-def try_optimizer(key: str, part: Mapping[str, Any]) -> Iterator[str]:
-    """The values of which no optimizer can be made. timm passes most arguments on unchecked."""
-    part = _without_null(part)
-    reason = _refusal(part)
-    if reason is None:
-        return
-    without = {name: {other: part[other] for other in part if other != name} for name in part if name not in HYDRA_KEYS}
-    # Without `opt` timm makes another optimizer, which proves nothing.
-    culprits = [name for name in without if name != "opt" and _refusal(without[name]) is None]
-    where = f"{key}.{culprits[0]}={part[culprits[0]]}" if culprits else key
-    yield f"{where}: {part['_target_']} does not take it ({reason})."
-
-
-def try_schedule(key: str, part: Mapping[str, Any], optim: Mapping[str, Any]) -> Iterator[str]:
-    """What a scheduler does not take. Those of torch look at some of their arguments only when they step."""
-    import torch
-    from torch.optim import lr_scheduler
-
-    try:
-        optimizer = build(_without_null(optim), [torch.nn.Parameter(torch.zeros(1))])
-    except Exception:  # an error of the optimizer, which is reported by itself
-        return
-    try:
-        scheduler = build(part, optimizer, **({} if "epochs" in part else {"total_steps": 10}))
-        steps_alone = isinstance(scheduler, lr_scheduler.LRScheduler)
-        if steps_alone and not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-            with warnings.catch_warnings(action="ignore"):  # no step of the optimizer came before
-                scheduler.step()
-    except Exception as error:
-        yield f"{key}: {part['_target_']} does not take its arguments ({summarize(error.__cause__ or error)})."
-
-
-def _without_null(optim: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are given. `fused` depends on the device, which a dummy parameter is not on."""
-    return {name: value for name, value in optim.items() if value is not None and name != "fused"}
-
-
-def _refusal(part: Mapping[str, Any]) -> str | None:
-    import torch
-
-    try:
-        build(part, [torch.nn.Parameter(torch.zeros(1))])
-    except Exception as error:
-        return summarize(error)
-    return None
+    for name in part if known is not None else ():
+        if name not in HYDRA_KEYS and name not in known:
+            yield f"{key}.{name}={show(part[name])}: {target} has no argument {name}.{did_you_mean(name, known)}"
 
 
 @cache
 def _parameters(target: str) -> tuple[str, ...] | None:
     """Names of the arguments that a target takes; None if it takes any."""
+    found = pkgutil.resolve_name(target)
     try:
-        parameters = inspect.signature(pkgutil.resolve_name(target)).parameters.values()
+        parameters = inspect.signature(found).parameters.values()
     except (TypeError, ValueError):  # built in: no signature
         return None
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
@@ -157,10 +90,9 @@ def targets(node: Any) -> Iterator[str]:
 def source_digest(target: str) -> str | None:
     """SHA-256 of the file that defines a user's own class or function; None for installed packages and ours."""
     module = target
-    while module:
-        module = module.rpartition(".")[0]
+    while module := module.rpartition(".")[0]:
         try:
-            spec = importlib.util.find_spec(module) if module else None
+            spec = importlib.util.find_spec(module)
         except (ImportError, ValueError):
             continue
         if spec is not None and spec.origin and Path(spec.origin).is_file():

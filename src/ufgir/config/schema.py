@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ufgir.errors import UserError, did_you_mean
+from ufgir.errors import UserError, validation_messages
 from ufgir.utils import expand_path, resize_side
 
 Part = dict[str, Any]  # `_target_` and its arguments
@@ -183,7 +183,7 @@ class RunConfig(Node):
         try:
             config = cls.model_validate(dict(values))
         except ValidationError as error:
-            errors = [_message(details, values) for details in error.errors(include_url=False)]
+            errors = validation_messages(error, cls)
             if check:
                 errors += errors_between(LooseConfig(values), resources=resources, skip_failures=True)
         else:
@@ -212,6 +212,23 @@ class RunConfig(Node):
                 node = node[parent]
             node[name] = value
         return type(self).load(values, check=check)
+
+    def model_arguments(self, num_classes: int, *, start: bool = False) -> dict[str, Any]:
+        """The arguments of `create_model`; with `start` also the weights that training starts from."""
+        backbone, cache = self.backbone, self.plugins.cache
+        weights = {"pretrained": backbone.pretrained, "checkpoint": backbone.checkpoint} if start else {}
+        return {
+            "backbone": backbone.name,
+            "num_classes": num_classes,
+            "img_size": self.image_size,
+            "backbone_kwargs": dict(backbone.kwargs),
+            "reducer": {"name": self.reducer.name, **self.reducer.arguments()},
+            "keep_rate": self.keep_rate,
+            "reduction_layers": list(self.reduction_layers),
+            "cache": False if cache is None else cache.model_dump(),
+            "head": dict(self.plugins.head),
+            **weights,
+        }
 
     def _fill_in(self) -> None:
         self.reducer.name = self.reducer.name or str(self.reducer.arguments().get("_target_", "")).rpartition(".")[2]
@@ -245,35 +262,6 @@ def schedule_epochs(epochs: int, warmup: int | None = None, cooldown: int | None
     cooldown = min(5, epochs // 10) if cooldown is None else cooldown
     warmup = max(0, min(2, epochs - cooldown - 1)) if warmup is None else warmup
     return warmup, cooldown
-
-
-def _message(details: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """One error of pydantic: the key, the value, and what is allowed."""
-    names = [name for name in details["loc"] if isinstance(name, str) and not name.startswith(("function-", "list["))]
-    names = [name for name in names if name not in ("float", "int", "str", "CacheConfig")]
-    key, kind, value = ".".join(names), details["type"], details["input"]
-    if kind == "extra_forbidden":
-        parent, model = names[:-1], RunConfig
-        for name in parent:
-            model = model.model_fields[name].annotation if name in model.model_fields else Node
-        known = getattr(model, "model_fields", {})
-        return f"{key}={show(value)}: there is no such setting.{did_you_mean(names[-1], known)}"
-    if kind == "missing":
-        return f"{key}: missing. Give {key}=VALUE."
-    message = details["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    guess = did_you_mean(value, message.split("'")[1::2]) if kind == "literal_error" else ""
-    return f"{key}={show(value)}: {message}.{guess}"
-
-
-def show(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{show(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(show, value)) + "]"
-    return str(value)
 
 
 def rate_text(rate: float | Sequence[float], joint: str = " ") -> str:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
-from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.errors import UserError, did_you_mean, show, summarize
 from ufgir.models.vit import POOLS
 from ufgir.utils import project_dir
 
@@ -33,8 +33,6 @@ class BackboneInfo(NamedTuple):
     depth: int
     patch: tuple[int, int]  # pixels that one patch token stands for, height and width; a hybrid's stem included
     embed_dim: int
-    prefix: int  # class token and registers
-    parameters: int  # of all but the classifier
 
 
 @memoize
@@ -64,45 +62,49 @@ def backbone_label(name: str, kwargs: Mapping | None = None) -> str:
 
 
 def describe(name: str, kwargs: Mapping | None = None) -> BackboneInfo:
-    """Depth, sizes and parameters of a backbone by timm's name or ours, with sizes for timm's VisionTransformer.
+    """Depth and sizes of a backbone by timm's name or ours, with sizes for timm's VisionTransformer.
 
     Raises:
         UserError: timm does not know the name or the sizes, or the model is not a plain ViT.
     """
     name, sizes = timm_name_and_kwargs(name)
-    return _describe(name, json.dumps({**sizes, **(kwargs or {})}))
+    vit = build_on_meta(name, **{**sizes, **(kwargs or {})})
+    return BackboneInfo(len(vit.blocks), tuple(vit.patch_embed.feat_ratio(as_scalar=False)), vit.embed_dim)
 
 
-@memoize
-def _describe(name: str, kwargs: str) -> BackboneInfo:
-    vit = build_on_meta(name, **json.loads(kwargs))
-    patch = vit.patch_embed.feat_ratio(as_scalar=False)
-    parameters = sum(parameter.numel() for key, parameter in vit.named_parameters() if not key.startswith("head."))
-    return BackboneInfo(len(vit.blocks), tuple(patch), vit.embed_dim, vit.num_prefix_tokens, parameters)
+def why_no_weights(name: str, kwargs: Mapping) -> str | None:
+    """Why timm has no trained weights of a backbone, and what to do; None if it has.
 
+    Raises:
+        UserError: as `describe`.
+    """
 
-def official_file(name: str, kwargs: Mapping) -> str | None:
-    """How to get the weights of a backbone that timm has none of; None for the others."""
-    label = backbone_label(name, kwargs)
-    return f"backbone={label}: {OFFICIAL_FILES[label]}" if label in OFFICIAL_FILES else None
-
-
-def has_other_sizes(name: str, kwargs: Mapping) -> bool:
-    """Whether `kwargs` make it another model than the one of this name, of which there may be trained weights."""
-
-    def sizes(**kwargs) -> tuple[dict, int]:
-        vit = build_on_meta(name, **kwargs)
+    def sizes(vit: VisionTransformer) -> tuple[dict, int]:
         return {key: value.shape for key, value in vit.state_dict().items()}, vit.blocks[0].attn.num_heads
 
-    return bool(kwargs) and sizes(**kwargs) != sizes()
+    if (label := backbone_label(name, kwargs)) in OFFICIAL_FILES:
+        return f"backbone={label}: {OFFICIAL_FILES[label]}"
+    vit = build_on_meta(name, **kwargs)
+    if kwargs and sizes(vit) != sizes(build_on_meta(name)):
+        return (
+            f"backbone.kwargs={show(kwargs)}: there are no pretrained weights for these sizes. "
+            "Use backbone.pretrained=false, or leave the sizes as they are."
+        )
+    source = timm.models.get_pretrained_cfg(name)
+    if source is None or not source.has_weights:
+        return f"backbone.name={name}: timm has no pretrained weights of it. Use backbone.pretrained=false."
+    return None
 
 
 def build_on_meta(name: str, **kwargs) -> VisionTransformer:
-    """The model without memory for its weights.
+    """The model without memory for its weights; the same one for the same arguments, to be read only.
 
     Raises:
         UserError: timm has no such model, it cannot be built with these sizes, or it is not supported.
     """
+    key = json.dumps([name, kwargs], sort_keys=True, default=repr)
+    if key in _ON_META:
+        return _ON_META[key]
     plain_name = name.split(".", 1)[0]
     if not timm.is_model(plain_name):
         known = [*named_backbones(), *timm.list_models(module="vision_transformer"), *timm.list_models(module="deit")]
@@ -119,7 +121,10 @@ def build_on_meta(name: str, **kwargs) -> VisionTransformer:
         raise UserError(f"backbone.name={name} cannot be built{with_sizes} ({summarize(error)}).") from error
     if reason := unsupported(vit):
         raise UserError(f"backbone.name={name} is not supported: {reason}. Choose a plain timm ViT such as deit_s.")
-    return vit
+    return _ON_META.setdefault(key, vit)
+
+
+_ON_META: dict[str, VisionTransformer] = {}
 
 
 def unsupported(model: torch.nn.Module) -> str | None:

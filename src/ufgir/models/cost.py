@@ -1,18 +1,14 @@
 """The cost of a model: multiply-accumulates of one image, counted by fvcore or estimated from the configuration."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from ufgir.models.backbones import describe
-from ufgir.models.cache import cache_options
-from ufgir.models.heads import resolve_head
-from ufgir.models.vit import BlockOutput, ReducedViT, evaluating, stage_keep_rates
-from ufgir.reducers import Reducer, Stage, resolve_reducer
+from ufgir.models.factory import model_on_meta
+from ufgir.models.vit import BlockOutput, ReducedViT, evaluating
 
 ATTENTION = "scaled_dot_product_attention"
 MLP_RATIO = 4
@@ -56,49 +52,26 @@ def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 class CostEstimate(NamedTuple):
-    """The cost of a model that has not been built, without the reducers' own computations and parameters."""
+    """The cost of a model that has not been built."""
 
-    macs: int  # multiply-accumulates of one image, without those of normalisation
-    parameters: int  # without those of the cache
+    macs: int  # multiply-accumulates of one image, without those of normalisation and of the reducers themselves
+    parameters: int
     tokens: tuple[int, ...]  # that leave each block, class token and registers included; for ATS at most
 
 
-def estimate_cost(
-    backbone: str,
-    *,
-    num_classes: int,
-    img_size: int = 224,
-    reducer: str | Mapping | type[Reducer] = "none",
-    keep_rate: float | Sequence[float] = 1.0,
-    reduction_layers: Sequence[int] = (3, 6, 9),
-    cache: bool | Mapping = False,
-    head: str | Mapping | type[nn.Module] = "linear",
-    backbone_kwargs: Mapping | None = None,
-) -> CostEstimate:
-    """Estimate the cost of `create_model` with the same arguments; nothing is built and no image is processed."""
-    info, cached = describe(backbone, backbone_kwargs), cache_options(cache)
-    (height, width), dim, prefix = info.patch, info.embed_dim, info.prefix
-    patches = (img_size // height) * (img_size // width)
-    (kind, options), (head_kind, head_options) = resolve_reducer(reducer), resolve_head(head)
-    rates = stage_keep_rates(keep_rate, len(reduction_layers))
-    with torch.device("meta"):
-        reducers = {
-            layer: kind(Stage(s, rates, patches, dim, cached is not None), **options)
-            for s, layer in enumerate(reduction_layers if kind else ())
-            if rates[s] < 1
-        }
-        groups = len({*reduction_layers, info.depth - 1})
-        linear = nn.Linear(dim, num_classes)
-        classifier = head_kind(dim, groups, num_classes, **head_options) if head_kind else linear
-    macs, tokens, recovery = patches * 3 * height * width * dim, [], set(reduction_layers)
-    appended = entries = 0  # of the sequence's tokens from the cache, and of the cache itself
-    if cached:
-        appended = cached["num_clr"]
-        recovery |= {info.depth - 2} if cached["recover_at_last"] else set()
-    body = patches + appended
-    for layer in range(info.depth):
+def estimate_cost(backbone: str, **arguments: Any) -> CostEstimate:
+    """Estimate the cost of `create_model` with the same arguments; nothing is allocated and no image is processed."""
+    model = model_on_meta(backbone, **arguments)
+    dim, prefix, cache, body = model.embed_dim, model.num_prefix_tokens, model.cache, model.patch_embed.num_patches
+    reducers = {int(layer): reducer for layer, reducer in model.reducers.items()}
+    recovery = cache.recovery_layers if cache is not None else ()
+    macs, tokens = body * 3 * math.prod(model.patch_embed.feat_ratio(as_scalar=False)) * dim, []
+    appended = cache.num_clr if cache is not None else 0  # of the sequence's tokens from the cache
+    body, entries = body + appended, 0  # of the cache itself
+    for layer in range(len(model.blocks)):
         attended = queries = left = body
-        if reducer := reducers.get(layer):
+        if layer in reducers:
+            reducer = reducers[layer]
             spared = appended if reducer.spares_appended else 0
             left = reducer.num_kept(body - spared) + spared
             attended = left if reducer.place() == "before_block" else body
@@ -107,10 +80,9 @@ def estimate_cost(
         macs += dim * (3 * attended * dim + 2 * attended * queries + queries * dim)
         macs += 2 * MLP_RATIO * (prefix + left) * dim**2
         tokens.append(prefix + left)
-        if cached and layer in recovery:
+        if layer in recovery:
             body, appended, entries = body + entries, appended + entries, 0
-        if cached and layer < max(recovery):
-            entries += cached["gap"] + min(cached["num_clr"], prefix + body)
-    weights = list(classifier.parameters())
-    macs += sum(weight.numel() for weight in weights if weight.ndim > 1)
-    return CostEstimate(macs, info.parameters + sum(weight.numel() for weight in weights), tuple(tokens))
+        if recovery and layer < recovery[-1]:
+            entries += cache.gap + min(cache.num_clr, prefix + body)
+    macs += sum(weight.numel() for weight in model.head.parameters() if weight.ndim > 1)
+    return CostEstimate(macs, sum(weight.numel() for weight in model.parameters()), tuple(tokens))

@@ -1,21 +1,20 @@
 """A reduced ViT from names and numbers, or from a timm ViT that is there already."""
 
 import copy
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
+from huggingface_hub import constants
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from ufgir.errors import UserError, summarize
-from ufgir.models.backbones import (
-    build_on_meta,
-    has_other_sizes,
-    official_file,
-    timm_name_and_kwargs,
-    unsupported,
-)  # fmt: skip
+from ufgir.models.backbones import build_on_meta, timm_name_and_kwargs, unsupported, why_no_weights
 from ufgir.models.vit import ReducedViT
 from ufgir.models.weights import load_weights
 from ufgir.reducers import Reducer
@@ -64,21 +63,39 @@ def create_model(
         vit = timm.create_model(name, **options)
         if checkpoint is not None:
             load_weights(vit, checkpoint, name)
-    elif text := official_file(name, sizes):
-        raise UserError(text)
-    elif has_other_sizes(name, sizes):
-        raise UserError(f"backbone.name={name} with {sizes}: there are no trained weights of these sizes.")
+    elif reason := why_no_weights(name, sizes):
+        raise UserError(reason)
     else:
         try:
             vit = timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # timm and the hub raise dozens of kinds here: no network, no such weights
+            offline = " HF_HUB_OFFLINE is set." if constants.HF_HUB_OFFLINE else ""
             raise UserError(
-                f"backbone.name={name}: could not download pretrained weights ({summarize(error)}). Start from random "
-                "weights with backbone.pretrained=false, or give a local file with backbone.checkpoint=FILE."
+                f"backbone.name={name}: could not download pretrained weights ({summarize(error)}).{offline} Start "
+                "from random weights with backbone.pretrained=false, or give a file with backbone.checkpoint=FILE."
             ) from error
     return ReducedViT(
         vit, reducer=reducer, keep_rate=keep_rate, reduction_layers=reduction_layers, cache=cache, head=head
     )
+
+
+def model_on_meta(
+    backbone: str, *, num_classes: int, img_size: int = 224, backbone_kwargs: Mapping | None = None, **parts: Any
+) -> ReducedViT:
+    """What `create_model` builds of the same arguments, without memory for its weights. Its errors are the same.
+
+    For the same arguments it is the same model, to be read only: the runs of a grid have few models.
+    """
+    key = json.dumps([backbone, num_classes, img_size, backbone_kwargs, parts], default=lambda one: f"{one} {id(one)}")
+    if key in _ON_META:
+        return _ON_META[key]
+    name, kwargs = timm_name_and_kwargs(backbone)
+    vit = build_on_meta(name, **{**kwargs, **(backbone_kwargs or {}), "num_classes": num_classes, "img_size": img_size})
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+        return _ON_META.setdefault(key, ReducedViT(vit, **parts))
+
+
+_ON_META: dict[str, ReducedViT] = {}
 
 
 def wrap(vit: VisionTransformer, *, num_classes: int | None = None, img_size: int | None = None, **parts) -> ReducedViT:

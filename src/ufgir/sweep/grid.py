@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ufgir.config.compose import hydra_errors
-from ufgir.config.schema import show
-from ufgir.errors import UserError, did_you_mean
+from ufgir.errors import UserError, did_you_mean, show, validation_messages
 from ufgir.utils import project_dir
 
 Job = tuple[str, ...]  # the overrides of one run
@@ -59,8 +58,7 @@ class Grid(BaseModel):
         try:
             return cls.model_validate({**content, "name": name} if isinstance(content, Mapping) else content)
         except ValidationError as error:
-            details = [f"sweep={name}: {'.'.join(map(str, one['loc']))}: {one['msg']}." for one in error.errors()]
-            raise UserError(*details) from None
+            raise UserError(*(f"sweep={name}: {text}" for text in validation_messages(error, cls))) from None
 
     def products(self) -> list[Job]:
         """All runs of the file."""

@@ -20,7 +20,7 @@ from ufgir.errors import UserError
 from ufgir.models.cost import estimate_cost
 from ufgir.sweep.grid import Job, label, varied_axes
 from ufgir.sweep.slurm import SlurmJob, SlurmQueue
-from ufgir.training.build import build_data, model_arguments, run_folder
+from ufgir.training.build import build_data, run_folder
 from ufgir.training.facts import print_table
 from ufgir.training.run_folder import RunFolder
 
@@ -169,7 +169,7 @@ def estimate(runs: Sequence[PlannedRun]) -> dict[str, Any]:
     done_macs = done_seconds = done = 0
     for run in runs:
         classes, trained, tested = _images(run)
-        cost = estimate_cost(**model_arguments(run.config, classes))
+        cost = estimate_cost(**run.config.model_arguments(classes))
         batch = run.config.batch_size
         steps = trained // batch * batch * run.config.trainer.max_epochs
         macs[run.overrides] = cost.macs * (TRAINING_PASSES * steps + tested)

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 
 from ufgir.config import RunConfig, axes, cell, parts, run_name
 from ufgir.data import ImageDataModule
-from ufgir.errors import UserError
+from ufgir.errors import RunFailed, UserError, summarize
 from ufgir.training.checkpoint import steps_taken
 from ufgir.training.loggers import MetricsCSV
 from ufgir.training.module import LitClassifier
@@ -30,10 +30,7 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
     Raises:
         UserError: its arguments or tables are wrong, or it does not say how many classes there are.
     """
-    transforms = []
-    for number, part in enumerate(config.augment.train):
-        with parts.refused(f"augment.train.{number}"):
-            transforms.append(parts.build(part))
+    transforms = [parts.build(f"augment.train.{number}", part) for number, part in enumerate(config.augment.train)]
     arguments: dict[str, Any] = dict(
         image_size=config.image_size,
         batch_size=config.batch_size,
@@ -44,41 +41,26 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
         train_transforms=transforms,
         progress=config.trainer.progress,
     )
-    with parts.refused("dataset"):
-        data = parts.build(config.dataset.arguments(), **arguments)
-        if not isinstance(data, ImageDataModule):
+    data = parts.build("dataset", config.dataset.arguments(), **arguments)
+    if not isinstance(data, ImageDataModule):
+        try:
             data.prepare_data()
             data.setup("fit")
+        except (UserError, RunFailed):
+            raise
+        except Exception as error:
+            raise UserError(f"dataset={config.dataset.name}: cannot be prepared ({summarize(error)}).") from error
     if not isinstance(getattr(data, "num_classes", None), int):
         raise UserError(f"dataset={config.dataset.name}: its data module needs the attribute num_classes, an int.")
     if config.augment.batch is not None:
-        with parts.refused("augment.batch"):
-            data.batch_transform = parts.build(config.augment.batch, num_classes=data.num_classes)
+        data.batch_transform = parts.build("augment.batch", config.augment.batch, num_classes=data.num_classes)
     return data
-
-
-def model_arguments(config: RunConfig, num_classes: int, *, start: bool = False) -> dict[str, Any]:
-    """The arguments of `create_model` for a configuration; with `start` also the weights that training starts from."""
-    backbone, plugins = config.backbone, config.plugins
-    weights = {"pretrained": backbone.pretrained, "checkpoint": backbone.checkpoint} if start else {}
-    return {
-        "backbone": backbone.name,
-        "num_classes": num_classes,
-        "img_size": config.image_size,
-        "backbone_kwargs": dict(backbone.kwargs),
-        "reducer": {"name": config.reducer.name, **config.reducer.arguments()},
-        "keep_rate": config.keep_rate,
-        "reduction_layers": list(config.reduction_layers),
-        "cache": False if plugins.cache is None else plugins.cache.model_dump(),
-        "head": dict(plugins.head),
-        **weights,
-    }
 
 
 def build_module(config: RunConfig, data: L.LightningDataModule) -> LitClassifier:
     """The module of a configuration, its model started from the seed or from pretrained weights."""
     module = LitClassifier(
-        model_arguments(config, data.num_classes, start=True),
+        config.model_arguments(data.num_classes, start=True),
         optim=config.optim,
         schedule=config.schedule,
         label_smoothing=config.augment.label_smoothing,
@@ -97,8 +79,7 @@ def build_loggers(
     """metrics.csv, and the loggers of the configuration with what dashboards filter and group by."""
     loggers: list[Logger] = [MetricsCSV(folder.metrics, steps_taken(folder.checkpoint))] if with_metrics_csv else []
     for name, part in config.logger.items():
-        with parts.refused(f"logger.{name}"):
-            logger = parts.build(filled_in(part, folder, config), save_dir=str(folder.path))
+        logger = parts.build(f"logger.{name}", filled_in(part, folder, config), save_dir=str(folder.path))
         grid = os.environ.get("UFGIR_SWEEP") or None
         logger.log_hyperparams({"grid": grid, **axes(config), **measured, "config": config.model_dump(by_alias=True)})
         loggers.append(logger)

@@ -99,9 +99,8 @@ class LitClassifier(L.LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
         own = {"interval": "epoch", "monitor": "val/loss"}
         node = {name: value for name, value in self.schedule.items() if name not in own}
-        known = {} if "total_steps" in node or "epochs" in node else {"total_steps": self._total_steps()}
-        with parts.refused("schedule"):
-            scheduler = parts.build(node, optimizer, **known)
+        known = {} if "epochs" in node else {"total_steps": self._total_steps()}
+        scheduler = parts.build("schedule", node, optimizer, **known)
         settings = {name: self.schedule.get(name, default) for name, default in own.items()}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **settings}}
 
@@ -118,8 +117,7 @@ class LitClassifier(L.LightningModule):
             decay = arguments.get("weight_decay", getattr(make, "keywords", {}).get("weight_decay", 0.0))
             excepted = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
             subject = param_groups_weight_decay(self.model, decay, no_weight_decay_list=excepted)
-        with parts.refused("optim"):
-            optimizer = parts.build(arguments, subject) if arguments else make(subject)
+        optimizer = parts.build("optim", arguments, subject) if arguments else make(subject)
         for group in optimizer.param_groups:  # timm leaves `layer_decay` to its own schedulers
             group["lr"] *= group.pop("lr_scale", 1.0)
         return optimizer

@@ -161,8 +161,7 @@ def _train(
     clock = EpochLine()
     callbacks: list[L.Callback] = [StepStats(), NonFiniteGuard(), clock, IgnoreSigterm()]
     for name, part in config.callbacks.items():
-        with parts.refused(f"callbacks.{name}"):
-            callbacks.append(parts.build(filled_in(part, folder, config)))
+        callbacks.append(parts.build(f"callbacks.{name}", filled_in(part, folder, config)))
     if config.protocol == "holdout":
         callbacks.append(
             ModelCheckpoint(folder.path, folder.best.stem, monitor="val/top1", mode="max", enable_version_counter=False)

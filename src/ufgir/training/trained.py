@@ -17,7 +17,6 @@ from ufgir.data.transforms import EvalTransform
 from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.models import ReducedViT, create_model
 from ufgir.models.weights import shape_differences
-from ufgir.training.build import model_arguments
 from ufgir.training.checkpoint import load_weights
 from ufgir.training.run_folder import RunFolder
 from ufgir.utils import expand_path
@@ -69,7 +68,7 @@ class Trained:
             UserError: the weights do not fit, or have parameters that depend on the budget.
         """
         config = config or self.config
-        model = create_model(**model_arguments(config, len(self.class_names)))
+        model = create_model(**config.model_arguments(len(self.class_names)))
         weights = self._adapted(model, config)
         if problems := shape_differences(weights, model.state_dict()):
             raise UserError(
