@@ -141,20 +141,34 @@ def test_published_counts(csv_set):
 
 
 def test_wrong_arguments_are_reported_together():
-    errors = errors_of(None, format="cvs", protocol="holdut", train_images=0, val_fraction=0.5, test_fraction=0.5)
-    parts = (
-        "dataset.format=cvs",
-        "protocol=holdut",
-        "dataset.test_fraction=0.5",
-        "dataset.train_images=0",
-        "dataset.root",
-    )
-    assert all(part in error for part, error in zip(parts, errors, strict=True))
+    errors = errors_of(None, format="cvs", protocol="holdut", train_images=0, val_fraction=1.0)
+    parts = ("dataset.format=cvs", "protocol=holdut", "dataset.val_fraction=1.0", "dataset.train_images=0")
+    assert all(error.startswith(part) for part, error in zip(parts, errors, strict=True))
+    fractions, root = errors_of(None, val_fraction=0.5, test_fraction=0.5)
+    assert "dataset.test_fraction=0.5" in fractions and "dataset.root" in root
     for fold, folds in ((5, 5), (0, 1)):
         assert f"fold={fold}" in errors_of(None, protocol="cv", fold=fold, folds=folds)[0]
     leaf = errors_of(None, format="leaves", render={"classes": 1, "size": 0})
     assert "dataset.render.classes=1" in leaf[0] and "dataset.render.size=0" in leaf[1]
     assert "clases" in errors_of(None, format="leaves", render={"clases": 3})[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train_images", 2.5),
+        ("val_fraction", "high"),
+        ("format", ["csv"]),
+        ("groups", 3),
+        ("images", 3),
+        ("render", ["a"]),
+        ("render.train", 2.5),
+    ],
+)
+def test_arguments_of_another_type_are_refused(key, value):
+    name, _, inner = key.partition(".")
+    (error,) = errors_of(None, **{name: {inner: value} if inner else value})
+    assert error.startswith(f"dataset.{key}={value}: expected ")
 
 
 def test_train_images_are_spread_over_the_table(csv_set):

@@ -1,6 +1,7 @@
 """The loaders of a data set, as a LightningDataModule."""
 
 import hashlib
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,22 +181,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.num_workers = WORKERS if num_workers is None else num_workers
         self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)
         self.batch_transform, self.predict_images = batch_transform, predict_images
-        self._split_arguments = dict(
-            root=root,
-            format=format,
-            images=images,
-            protocol=protocol,
-            fold=fold,
-            folds=folds,
-            groups=groups,
-            seed=seed,
-            name=name,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            train_images=train_images,
-            expected=expected,
-            render=render,
-        )
+        # Not from self.hparams, where the arguments of a subclass take the place of those that it passes on.
+        arguments, names = locals(), inspect.signature(load_splits).parameters
+        self._split_arguments = {name: arguments[name] for name in names}
         self._stores: dict[str, Store] = {}
         errors = []
         if self.resize < image_size:

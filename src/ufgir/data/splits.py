@@ -1,15 +1,19 @@
 """The images of a run: which to train, validate and test on, out of CSV tables, class folders or procedural leaves."""
 
+import functools
 import hashlib
+import inspect
 import posixpath
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import Field, StrictInt, ValidationError, validate_call
 
 from ufgir.data import leaves
 from ufgir.data.images import list_images
@@ -42,6 +46,7 @@ FORMATS = {  # format -> what its root is
     "folder": "a folder that holds one folder of images for each class.",
     "leaves": "where the leaves are to be rendered.",
 }
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,20 +111,46 @@ class Splits:
             ) from error
 
 
+def checked(function: Callable[..., Splits]) -> Callable[..., Splits]:
+    """The same function, whose arguments must have the annotated types.
+
+    Raises:
+        UserError: with each argument of another type or range, and what is allowed.
+    """
+    validated, names = validate_call(function), list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Splits:
+        try:
+            return validated(*args, **kwargs)
+        except ValidationError as error:
+            messages = []
+            for details in error.errors(include_url=False):
+                first, *inner = details["loc"]
+                first = names[first] if isinstance(first, int) else first  # a positional argument
+                first = first if first in ("protocol", "fold", "folds", "seed") else f"dataset.{first}"
+                key, text = ".".join(map(str, (first, *inner))), details["msg"].replace("Input should be", "expected")
+                messages.append(f"{key}={details['input']}: {text}.")
+            raise UserError(*messages) from error
+
+    return call
+
+
+@checked
 def load_splits(
-    root: str | Path | None,
-    format: str = "csv",
+    root: Path | None,
+    format: Literal["csv", "folder", "leaves"] = "csv",
     images: str = "images",
-    protocol: str = "test",
-    fold: int = 0,
-    folds: int = 5,
+    protocol: Literal["test", "val", "holdout", "cv"] = "test",
+    fold: StrictInt = 0,
+    folds: StrictInt = 5,
     groups: str | None = None,
-    seed: int = 1,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.3,
-    train_images: int | None = None,
-    expected: Mapping[str, int] | None = None,
-    render: Mapping[str, int] | None = None,
+    seed: StrictInt = 1,
+    val_fraction: Share = 0.2,
+    test_fraction: Share = 0.3,
+    train_images: Annotated[int, Field(ge=1, strict=True)] | None = None,
+    expected: Mapping[str, StrictInt] | None = None,
+    render: LeavesSpec | None = None,
     name: str | None = None,
 ) -> Splits:
     """Read and check the tables of a data set. No image is opened and nothing is rendered.
@@ -132,34 +163,23 @@ def load_splits(
     """
     name = name or format
     checks = [
-        ("dataset.format", format, format in FORMATS, ", ".join(FORMATS)),
-        ("protocol", protocol, protocol in PROTOCOLS, ", ".join(PROTOCOLS)),
         ("fold", fold, protocol != "cv" or (folds > 1 and 0 <= fold < folds), f"0 to folds-1 (folds={folds}, above 1)"),
-        ("dataset.val_fraction", val_fraction, 0 < val_fraction < 1, "a share above 0 and below 1"),
         (
             "dataset.test_fraction",
             test_fraction,
-            0 < test_fraction < 1 - val_fraction,
-            f"above 0, and together with dataset.val_fraction={val_fraction} below 1",
+            test_fraction + val_fraction < 1,
+            f"together with dataset.val_fraction={val_fraction} below 1",
         ),
-        ("dataset.train_images", train_images, train_images is None or train_images > 0, "at least 1, or null for all"),
     ]
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
-    remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
+    remedy = f"Give dataset.root=DIR, {FORMATS[format]}"
     if name in SETS:
         remedy = (
             f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
             f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
             "or DIR as data_root or in the variable UFGIR_DATA."
         )
-    spec = None
-    if format == "leaves":
-        try:
-            spec = LeavesSpec(**render or {})
-        except UserError as error:
-            errors += error.messages
-        except TypeError as error:
-            errors.append(f"dataset.render={render}: {error}.")
+    spec = None if format != "leaves" else render or LeavesSpec()
     if root is None:
         errors.append(f"dataset.root is missing. {remedy}")
     elif not (folder := expand_path("dataset.root", root)).is_dir() and (folder.exists() or format != "leaves"):

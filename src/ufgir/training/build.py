@@ -49,7 +49,8 @@ def build_data(config: RunConfig) -> L.LightningDataModule:
         if not isinstance(data, ImageDataModule):
             data.prepare_data()
             data.setup("fit")
-    if not isinstance(getattr(data, "num_classes", None), int):
+        num_classes = getattr(data, "num_classes", None)
+    if not isinstance(num_classes, int):
         raise UserError(f"dataset={config.dataset.name}: its data module needs the attribute num_classes, an int.")
     if config.augment.batch is not None:
         with parts.refused("augment.batch"):
