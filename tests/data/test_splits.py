@@ -251,6 +251,9 @@ def test_groups_are_a_column_or_a_pattern(csv_set, tmp_path):
     write_splits(by_column, tmp_path / "run" / "splits")
     again = load_splits(tmp_path / "run" / "splits", images=str(by_column.image_root), groups="vine", **folds)
     assert again.digest == by_column.digest
+    edit(csv_set / "test.csv", "1_oak/test_0.png,1_oak/test_0", "1_oak/test_0.png,")
+    (error,) = errors_of(csv_set, groups="vine", **folds)
+    assert "dataset.groups=vine" in error and "empty in test.csv for 1_oak/test_0.png" in error
     assert "dataset.groups=nothing" in errors_of(csv_set, groups="nothing", **folds)[0]
     assert "dataset.groups=(" in errors_of(csv_set, groups="(", **folds)[0]
 

@@ -25,7 +25,6 @@ from ufgir.data.tables import (
     count_classes,
     first_ten,
     read_class_names,
-    read_columns,
     read_table,
     table_errors,
     write_tables,
@@ -195,8 +194,10 @@ def load_splits(
         tables, class_names = split_folder(image_root, val_fraction, test_fraction, seed)
     else:
         tables, class_names = _read_folder(folder, name, protocol, expected or {}, remedy)
+    columns = dict.fromkeys((*COLUMNS, groups))
+    tables = {split: table[[name for name in columns if name in table]] for split, table in tables.items()}
     if protocol == "cv":
-        names = None if groups is None else group_names(folder, tables, groups)
+        names = None if groups is None else group_names(tables, groups)
         chosen = dict(zip(("train", "test"), cross_validation(tables, fold, folds, seed, names), strict=True))
     else:
         chosen = {role: tables[split] for role, split in PROTOCOLS[protocol].items()}
@@ -246,33 +247,32 @@ def write_splits(splits: Splits, folder: Path) -> None:
     write_tables(splits.tables, folder, splits.class_names)
 
 
-def group_names(folder: Path, tables: Tables, groups: str) -> dict[str, str]:
-    """The group of each image (`dir`): a column of the CSV files, or what a regular expression finds in its path.
-
-    The column is added to the tables, so that it is written down with them.
+def group_names(tables: Tables, groups: str) -> dict[str, str]:
+    """The group of each image (`dir`): a column of the tables, or what a regular expression finds in its path.
 
     Raises:
-        UserError: it is neither, or finds nothing in some paths.
+        UserError: it is neither, or there is no group of some images.
     """
     names: dict[str, str] = {}
     for split, table in tables.items():
-        file = folder / f"{split}.csv"
-        columns = pd.read_csv(file, nrows=0, encoding="utf-8-sig").columns if file.is_file() else ()
-        if groups in columns and groups not in COLUMNS:
-            tables[split] = table = table.assign(**{groups: read_columns(file, (groups,))[groups].tolist()})
-            names |= dict(zip(table["dir"], table[groups], strict=True))
-            continue
-        try:
-            found = table["dir"].str.extract(f"({groups})" if re.compile(groups).groups == 0 else groups)[0]
-        except re.error as error:
-            raise UserError(
-                f"dataset.groups={groups}: neither a column of {file.name} nor a regular expression ({error})."
-            ) from error
-        if missing := table["dir"][found.isna()].tolist():
-            raise UserError(
-                f"dataset.groups={groups}: not a column of {file.name}, and as a regular expression it "
-                f"finds nothing in {first_ten(missing)}."
-            )
+        if groups in set(table.columns) - set(COLUMNS):
+            found = table[groups].str.strip()
+            if missing := table["dir"][found == ""].tolist():
+                raise UserError(
+                    f"dataset.groups={groups}: the column is empty in {split}.csv for {first_ten(missing)}."
+                )
+        else:
+            try:
+                found = table["dir"].str.extract(f"({groups})" if re.compile(groups).groups == 0 else groups)[0]
+            except re.error as error:
+                raise UserError(
+                    f"dataset.groups={groups}: neither a column of {split}.csv nor a regular expression ({error})."
+                ) from error
+            if missing := table["dir"][found.isna()].tolist():
+                raise UserError(
+                    f"dataset.groups={groups}: not a column of {split}.csv, and as a regular expression it "
+                    f"finds nothing in {first_ten(missing)}."
+                )
         names |= dict(zip(table["dir"], found, strict=True))
     return names
 

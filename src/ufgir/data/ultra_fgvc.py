@@ -112,7 +112,7 @@ def prepare_release(raw: Path, out: Path, dataset: str | None = None, copy: bool
             continue
         if (target := out / name).exists() and not (
             all(
-                (file := target / f"{split}.csv").is_file() and read_table(file).equals(table)
+                (file := target / f"{split}.csv").is_file() and read_table(file)[list(COLUMNS)].equals(table)
                 for split, table in tables[name].items()
             )
             and (target / "images" / tables[name]["test"]["dir"].iloc[0]).is_file()
