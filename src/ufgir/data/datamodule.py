@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision.transforms import v2
 
-from ufgir.data.cache import CACHES, NoStore, Store, fingerprint, open_store, used
+from ufgir.data.cache import CACHES, NoStore, Store, expire, fingerprint, open_store, touch
 from ufgir.data.images import WORKERS, decode, find_images, load_image, track
 from ufgir.data.splits import PROTOCOLS, Splits, load_splits
 from ufgir.data.tables import first_ten
@@ -228,7 +228,7 @@ class ImageDataModule(lightning.LightningDataModule):
         """Decode every image of the protocol once. That they are sound is remembered until a file changes.
 
         Raises:
-            UserError: images are missing or cannot be read; up to ten of each are named.
+            UserError: images are missing or cannot be read; up to ten are named.
         """
         splits = self.splits
         splits.render(self.progress)
@@ -237,27 +237,24 @@ class ImageDataModule(lightning.LightningDataModule):
             for table in splits.roles.values()
             for path, name in zip(splits.paths(table), table["dir"], strict=True)
         }
-        present = [path for path in below if path.is_file()]
-        errors = []
-        if missing := sorted(below[path] for path in below.keys() - set(present)):
-            errors.append(
-                f"{len(missing)} of {len(below)} images are missing below {splits.image_root}: {first_ten(missing)}."
+        stamp = None
+        with suppress(OSError):  # a file is missing
+            stamp = cache_dir() / "checked" / fingerprint(below)
+        if stamp is not None:
+            is_known = touch(stamp)
+            expire(stamp.parent)
+            if is_known:
+                return
+        reasons = decode(below, lambda path: load_image(path) and None, ahead=64)
+        reasons = track(reasons, len(below), "checking images", self.progress)
+        if broken := [f"{below[path]} ({reason})" for path, reason in reasons if reason]:
+            raise UserError(
+                f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: {first_ten(broken)}."
             )
-        stamp = cache_dir() / "checked" / fingerprint(present)
-        if not used(stamp):
-            reasons = decode(present, lambda path: load_image(path) and None, ahead=64)
-            reasons = track(reasons, len(present), "checking images", self.progress)
-            if broken := [f"{below[path]} ({reason})" for path, reason in reasons if reason]:
-                errors.append(
-                    f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: "
-                    f"{first_ten(broken)}."
-                )
-            else:
-                with suppress(OSError):  # without a writable cache folder the check is merely repeated
-                    stamp.parent.mkdir(parents=True, exist_ok=True)
-                    stamp.touch()
-        if errors:
-            raise UserError(*errors)
+        if stamp is not None:
+            with suppress(OSError):  # without a writable cache folder the check is merely repeated
+                stamp.parent.mkdir(parents=True, exist_ok=True)
+                stamp.touch()
 
     def check_batch_size(self, batch_size: int) -> None:
         """See that there are enough training images for a batch; an incomplete one is dropped.
@@ -321,7 +318,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def _eval_loader(self, role: str) -> DataLoader | list:
         if role not in self.splits.roles:
-            # Meant so; Lightning then skips the validation.
+            # Lightning skips validation when there is no loader.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         return self._loader(self._store(role), self.splits.roles[role]["class_id"])
