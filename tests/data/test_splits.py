@@ -1,5 +1,6 @@
 """A data set is read as it is on disk, or refused with all its errors; each protocol takes its tables."""
 
+import os
 import shutil
 from collections import Counter
 from itertools import combinations
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ufgir.data import load_splits, write_splits
+from ufgir.data.images import find_images
 from ufgir.data.splits import cross_validation
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
@@ -303,6 +305,25 @@ def test_class_folders_are_split_stratified_and_read_back(folder, tmp_path):
 def test_small_class_folders(folder, picture):
     tables = load_splits(folder, "folder", ".", val_fraction=0.5, test_fraction=0.45).tables
     assert all(table["class_id"].unique().tolist() == [0, 1, 2] for table in tables.values())
+    latin = Path(os.fsdecode(os.fsencode(folder / "class 2") + b"/\xe9.png"))
+    (folder / "class 2" / "0.PNG").rename(latin)
+    assert r"class 2/\udce9.png" in errors_of(folder, "folder", ".")[0]
+    latin.unlink()
     picture(folder / "class 3" / "a.png")
     assert "class 3 (1)" in errors_of(folder, "folder", ".")[0]
     assert "at least two" in errors_of(folder, "folder", "class 1")[0]
+
+
+def test_a_folder_that_cannot_be_opened_is_an_error(folder, monkeypatch):
+    opened = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "class 2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="class 2"):
+        load_splits(folder, "folder", ".")
+    found, unreadable = find_images(str(folder))
+    assert len(found) == 13 and unreadable == [(folder / "class 2", "Permission denied")]

@@ -193,7 +193,7 @@ def load_splits(
     elif format == "folder":
         tables, class_names = split_folder(image_root, val_fraction, test_fraction, seed)
     else:
-        tables, class_names = _read_folder(folder, name, protocol, expected or {}, remedy)
+        tables, class_names = _read_csv_folder(folder, name, protocol, expected or {}, remedy)
     columns = dict.fromkeys((*COLUMNS, groups))
     tables = {split: table[[name for name in columns if name in table]] for split, table in tables.items()}
     if protocol == "cv":
@@ -206,7 +206,7 @@ def load_splits(
     return Splits(name, tables, image_root, class_names, leaves=spec, **chosen)
 
 
-def _read_folder(
+def _read_csv_folder(
     folder: Path, name: str, protocol: str, expected: Mapping[str, int], remedy: str
 ) -> tuple[Tables, list[str]]:
     """All tables of a CSV data set, checked for a protocol and against the published counts, and the class names."""
@@ -345,17 +345,19 @@ def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: 
     which are the folder names in natural order.
 
     Raises:
-        UserError: there are too few folders, or too few images in one.
+        UserError: there are too few folders, too few images in one, or names that are no UTF-8.
+        OSError: a folder cannot be opened.
     """
     names = [path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")]
     names.sort(key=lambda name: (natural_key(name), name))
     rows: dict[str, list] = {split: [] for split in SPLITS}
-    small = []
+    small, strange = [], []
     for class_id, name in enumerate(names):
-        paths = [file.relative_to(images).as_posix() for file in list_images(images / name).paths]
+        paths = [file.relative_to(images).as_posix() for file in list_images(images / name)]
+        strange += [path for path in paths if path.encode(errors="ignore").decode() != path]
         if len(paths) < 3:
             small.append(f"{name} ({len(paths)})")
-        drawn = sorted(paths, key=lambda path: _draw(seed, path))
+        drawn = sorted(paths, key=lambda path: _draw(seed, path)) if not strange else paths
         test = min(max(1, round(test_fraction * len(paths))), len(paths) - 2)
         val = min(max(1, round(val_fraction * len(paths))), len(paths) - 1 - test)
         parts = {"train": drawn[test + val :], "val": drawn[test : test + val], "test": drawn[:test]}
@@ -367,6 +369,9 @@ def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: 
             f"{images} must hold one folder of images for each class, at least two; "
             f"it holds {first_ten(names) or 'none'}."
         )
+    if strange:
+        names_of = [path.encode(errors="backslashreplace").decode() for path in strange]
+        errors.append(f"{images}: names of folders and files must be UTF-8, rename {first_ten(names_of)}.")
     if small:
         errors.append(
             f"{images}: each class needs at least 3 images, one each to train, validate and test; "

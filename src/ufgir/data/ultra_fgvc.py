@@ -1,7 +1,7 @@
 """The raw Ultra-FGVC release turned into split tables.
 
 A set's folder holds `images/*.png` and `anno/{train,val,test}.txt` with lines `name class`, classes counted from 1.
-Some sets also tell class and split in the names of their files, which is enough where `anno/` is missing.
+File names of some sets encode class and split, which is enough where `anno/` is missing.
 """
 
 import os
@@ -176,7 +176,7 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
     rows: dict[str, list] = {"train_val": [], "test": []}
     for stage in SETS[name].stages:
         try:
-            parts = _read_folder(stages[stage][0], SETS[name].labelled_names)
+            parts = _read_release_folder(stages[stage][0], SETS[name].labelled_names)
         except UserError as error:
             errors += error.messages
             continue
@@ -198,9 +198,9 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
     return tables
 
 
-def _read_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int, str]]]:
+def _read_release_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int, str]]]:
     """The rows of one folder for `train`, `val` and `test`: class, counted from 1, and image."""
-    images = [path.relative_to(folder / "images").as_posix() for path in list_images(folder / "images").paths]
+    images = [path.relative_to(folder / "images").as_posix() for path in list_images(folder / "images")]
     rows: dict[str, list] = {"train": [], "val": [], "test": []}
     if labelled_names and not (folder / "anno").is_dir():
         matches = {image: FILE_NAME.fullmatch(image) for image in sorted(images, key=natural_key)}
