@@ -27,30 +27,19 @@ FILE_NAME = re.compile(r"(?P<label>[1-9][0-9]*)_[0-9]+_(?P<part>train|test)\.\w+
 
 @dataclass(frozen=True)
 class UltraSet:
-    """One of the five sets: the names its folder goes by, and its size as the paper states it."""
+    """One of the five sets; its size as the paper states it is in `conf/dataset`."""
 
     aliases: str  # lower case, letters and digits only
-    counts: dict[str, int]
     stages: tuple[str, ...] = ("",)  # folders that are pooled; "" is the set's own
     labelled_names: bool = False  # files are named {class}_{index}_{train|test}.png
 
 
-def _counts(*counts: int) -> dict[str, int]:
-    return dict(zip(("classes", *SPLITS), counts, strict=True))
-
-
 SETS = {
-    "cotton80": UltraSet("cotton cotton80", _counts(80, 160, 80, 240, 240), labelled_names=True),
-    "soylocal": UltraSet(
-        "soylocal soybean200 soybeanlocal soycultivar200", _counts(200, 400, 200, 600, 600), labelled_names=True
-    ),
-    "soygene": UltraSet("soygene soybeangene", _counts(1110, 9562, 3201, 12763, 11143)),
-    "soyageing": UltraSet("soyageing soyaging soybeanageing soybeanaging", _counts(198, 3960, 990, 4950, 4950), STAGES),
-    "soyglobal": UltraSet(
-        "soyglobal soybean2000 soybeanglobal soycultivarglobal",
-        _counts(1938, 3876, 1938, 5814, 5814),
-        labelled_names=True,
-    ),
+    "cotton80": UltraSet("cotton cotton80", labelled_names=True),
+    "soylocal": UltraSet("soylocal soybean200 soybeanlocal soycultivar200", labelled_names=True),
+    "soygene": UltraSet("soygene soybeangene"),
+    "soyageing": UltraSet("soyageing soyaging soybeanageing soybeanaging", STAGES),
+    "soyglobal": UltraSet("soyglobal soybean2000 soybeanglobal soycultivarglobal", labelled_names=True),
 }
 FOLDER_NAMES = {  # -> set and stage; SoyAgeing's are known by their stage, with or without the set's name before it
     (alias if stage == "" else part + stage.lower()): (name, stage)
