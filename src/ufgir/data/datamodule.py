@@ -20,10 +20,9 @@ from torchvision.transforms import v2
 from ufgir.data.cache import CACHES, NoStore, Store, expire, fingerprint, open_store, touch
 from ufgir.data.images import WORKERS, decode, find_images, load_image, track
 from ufgir.data.splits import PROTOCOLS, Splits, load_splits
-from ufgir.data.tables import first_ten
 from ufgir.data.transforms import center_crop, normalize, paper_transforms
 from ufgir.errors import UserError
-from ufgir.utils import cache_dir, resize_side
+from ufgir.utils import cache_dir, first_ten, resize_side
 
 Key = tuple[int, int] | int  # epoch and row; a row alone, as samplers other than ours give it, belongs to epoch 0
 

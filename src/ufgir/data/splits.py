@@ -23,7 +23,6 @@ from ufgir.data.tables import (
     SPLITS,
     Tables,
     count_classes,
-    first_ten,
     read_class_names,
     read_table,
     table_errors,
@@ -31,7 +30,7 @@ from ufgir.data.tables import (
 )  # fmt: skip
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.utils import expand_path, natural_key
+from ufgir.utils import expand_path, first_ten, natural_key
 
 PROTOCOLS = {  # protocol -> role -> table
     "test": {"train": "train_val", "test": "test"},

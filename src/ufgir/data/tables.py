@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ufgir.errors import UserError
-from ufgir.utils import atomic_write
+from ufgir.utils import atomic_write, first_ten
 
 SPLITS = ("train", "val", "train_val", "test")
 COLUMNS = ("class_id", "dir")
@@ -153,9 +153,3 @@ def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> It
         for split in (split for split in tested if split in tables):
             if unseen := sorted(number for number in set(tables[split]["class_id"]) - trained if number >= 0):
                 yield f"{split}.csv has classes of which {train}.csv has no image: {first_ten(unseen)}."
-
-
-def first_ten(items: Sequence[object]) -> str:
-    """`a, b and 3 more`: the items, at most ten of them."""
-    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
-    return ", ".join(map(str, items[:10])) + more

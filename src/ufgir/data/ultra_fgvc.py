@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from ufgir.data.images import list_images
-from ufgir.data.tables import COLUMNS, SPLITS, Tables, count_classes, first_ten, read_table, table_errors, write_tables
+from ufgir.data.tables import COLUMNS, SPLITS, Tables, count_classes, read_table, table_errors, write_tables
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.utils import natural_key
+from ufgir.utils import atomic_folder, first_ten, natural_key
 
 STAGES = ("R1", "R3", "R4", "R5", "R6")
 DEPTH = 3  # the release nests its sets, as in SoyAgeing/SoyAgeing-R1/R1
@@ -239,8 +239,7 @@ def _read_release_folder(folder: Path, labelled_names: bool) -> dict[str, list[t
 
 def _write_set(tables: Tables, stages: dict[str, Path], target: Path, copy: bool) -> None:
     """Write one set whole or not at all."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with atomic_folder(target) as draft:
         write_tables(tables, draft)
         for stage, folder in stages.items():
             images = draft / "images" / stage / "images" if stage else draft / "images"
@@ -249,6 +248,3 @@ def _write_set(tables: Tables, stages: dict[str, Path], target: Path, copy: bool
                 shutil.copytree(folder / "images", images)
             else:
                 images.symlink_to(os.path.abspath(folder / "images"), target_is_directory=True)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

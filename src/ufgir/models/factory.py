@@ -17,7 +17,7 @@ from ufgir.models.backbones import (
     unsupported,
 )  # fmt: skip
 from ufgir.models.vit import ReducedViT
-from ufgir.models.weights import load_weights
+from ufgir.models.weights import load_backbone
 from ufgir.reducers import Reducer
 
 
@@ -63,7 +63,7 @@ def create_model(
     if not pretrained or checkpoint is not None:
         vit = timm.create_model(name, **options)
         if checkpoint is not None:
-            load_weights(vit, checkpoint, name)
+            load_backbone(vit, checkpoint, name)
     elif text := official_file(name, sizes):
         raise UserError(text)
     elif has_other_sizes(name, sizes):

@@ -1,7 +1,6 @@
 """Procedural leaves: cultivars of one invented vine species, an ultra-fine-grained data set without a download."""
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from ufgir.data.images import thread_map, track
 from ufgir.data.leaves.cultivar import Cultivar, cultivar_name
 from ufgir.data.leaves.photo import photograph
 from ufgir.data.tables import COLUMNS, Tables, write_tables
+from ufgir.utils import atomic_folder
 
 _REVISION = 1  # raise it when the pictures change: folders of another revision are left alone
 _SPLITS = ("train", "val", "test")
@@ -81,13 +81,10 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
     target, jobs = folder(spec, root), _images(spec)
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
     if progress and not sys.stderr.isatty():
         print(f"{text} into {target}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        # The temporary folder itself is private to its owner; one made inside it has the usual permissions.
-        draft = Path(temporary) / target.name
+    with atomic_folder(target) as draft:
 
         def save(job: tuple[str, int, str, int]) -> None:
             path = draft / "images" / job[0]
@@ -97,11 +94,6 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
         for _ in track(thread_map(save, jobs, ahead=64), len(jobs), text, show=progress):
             pass
         write_tables(tables(spec), draft, class_names(spec))
-        try:
-            draft.rename(target)
-        except OSError:
-            if not target.exists():  # else another process was faster, and its folder stays
-                raise
     return target
 
 
