@@ -171,7 +171,7 @@ class ImageDataModule(lightning.LightningDataModule):
         super().__init__()
         # A checkpoint keeps them, so they are plain values; loggers get the run's own configuration.
         root = None if root is None else str(root)
-        expected, render = expected and dict(expected), render and dict(render)
+        expected, render = (dict(each) if isinstance(each, Mapping) else each for each in (expected, render))
         predict_images = [predict_images] if isinstance(predict_images, str | os.PathLike) else predict_images
         predict_images = predict_images and list(map(str, predict_images))
         self.save_hyperparameters(ignore=["train_transforms", "batch_transform"], logger=False)

@@ -165,7 +165,7 @@ def load_splits(
         (
             "dataset.test_fraction",
             test_fraction,
-            test_fraction + val_fraction < 1,
+            test_fraction < 1 - val_fraction,
             f"together with dataset.val_fraction={val_fraction} below 1",
         ),
     ]
