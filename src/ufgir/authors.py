@@ -28,11 +28,8 @@ from ufgir.errors import UserError
 from ufgir.utils import expand_path
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ufgir.config import RunConfig
-    from ufgir.models import ReducedViT
-    from ufgir.models.authors_settings import AuthorsSettings, Setting
+    from ufgir.models.authors import Setting
 
 Split = BeforeValidator(lambda text: text.strip("[]").split(","))
 
@@ -63,19 +60,19 @@ def main(arguments: list[str]) -> int:
 
     import torch
 
+    from ufgir.config.schema import show
     from ufgir.data.ultra_fgvc import SETS
     from ufgir.models import convert_authors_state_dict, create_model
-    from ufgir.models.authors import measure_weights, read_checkpoint
-    from ufgir.models.authors_settings import AuthorsSettings
+    from ufgir.models.authors import find_settings, read_checkpoint
     from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
 
     checkpoint = read_checkpoint(path)
     weights = checkpoint.state_dict
-    measures = measure_weights({name: tuple(value.shape) for name, value in weights.items()})
-    settings = AuthorsSettings(checkpoint, measures, given_settings(options))
+    settings = find_settings(checkpoint, given_settings(options))
     dtype = torch.float64 if any(value.dtype == torch.float64 for value in weights.values()) else torch.float32
-    config = make_config({key: setting.value for key, setting in settings.values.items()}, dtype == torch.float64)
-    model = create_model(**config.model_arguments(measures.num_classes))
+    config = make_config({key: setting.value for key, setting in settings.items()}, dtype == torch.float64)
+    num_classes = settings["num_classes"].value
+    model = create_model(**config.model_arguments(num_classes))
     try:
         converted = convert_authors_state_dict(weights, model)
     except UserError as error:
@@ -88,7 +85,7 @@ def main(arguments: list[str]) -> int:
         for name, value in converted.items()
     }
     model.load_state_dict(converted, strict=True, assign=True)
-    class_names = [str(number) for number in range(measures.num_classes)]  # a checkpoint has no names
+    class_names = [str(number) for number in range(num_classes)]  # a checkpoint has no names
     values = config.model_dump(by_alias=True)
     if is_there := out.exists():  # by the same command, or something else
         try:
@@ -103,9 +100,12 @@ def main(arguments: list[str]) -> int:
         save_weights(out, model, values, class_names)
     releases = {"args": "first release, settings in args", "config": "follow-up, settings in config"}
     print(f"{path}: {releases.get(checkpoint.section, 'weights alone, without settings')}\n")
-    print_settings(settings)
-    print("", *(f"note: {note}" for note in (*checkpoint.notes, *settings.notes)), sep="\n")
-    print_entries(weights, model)
+    for key, (value, source) in settings.items():
+        print(f"  {key:<{max(map(len, settings))}}  {show(value):<40}  {source}")
+    print("", *(f"note: {note}" for note in checkpoint.notes), sep="\n")
+    dropped = [name for name in weights if model.collected_layers and name.startswith("head.")]
+    unused = f" ({', '.join(dropped)}: unused, as the aggregation head classifies)" if dropped else ""
+    print(f"{len(weights)} entries, {len(converted)} of the model, {len(dropped)} dropped{unused}")
     name = config.dataset.name if config.dataset.name in SETS else "csv"
     print(f"\nNext: python -m ufgir.evaluate checkpoint={out} dataset={name} dataset.root=DIR")
     print(f"weights: {out}{' (exists already, with the same content)' if is_there else ''}", flush=True)
@@ -115,20 +115,17 @@ def main(arguments: list[str]) -> int:
 def given_settings(options: BaseModel) -> "dict[str, Setting]":
     """What the user said about the model."""
     from ufgir.config.identity import PLUGINS
-    from ufgir.models.authors_settings import Setting
+    from ufgir.config.schema import show
+    from ufgir.models.authors import Setting
 
     given = {}
     for key, value in options.model_dump(exclude={"checkpoint", "out"}, exclude_none=True, by_alias=True).items():
-        shown = ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+        source = f"{key}={show(value)}"
         if key == "plugins":
             head, cached = PLUGINS[value]
-            given["plugins.head.name"], given["plugins.cache"] = (
-                Setting(head, shown := f"{key}={shown}"),
-                Setting(cached, shown),
-            )
+            given |= {"plugins.head.name": Setting(head, source), "plugins.cache": Setting(cached, source)}
         else:
-            value = value[0] if key == "keep_rate" and len(value) == 1 else value
-            given[key] = Setting(value, f"{key}={shown}")
+            given[key] = Setting(value, source)
     return given
 
 
@@ -136,7 +133,7 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
     """The configuration of the authors' run as ours.
 
     Args:
-        values: settings by key, see `AuthorsSettings`.
+        values: settings by key, see `find_settings`.
         double: whether the weights are in double precision.
 
     Raises:
@@ -148,7 +145,8 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
     from ufgir.models.backbones import timm_name_and_kwargs
 
     values = dict(values)
-    head, cached, data = values.pop("plugins.head.name"), values.pop("plugins.cache"), values.pop("dataset", "")
+    head, cached = values.pop("plugins.head.name"), bool(values.pop("plugins.cache"))
+    data = str(values.pop("dataset", ""))
     dataset = next((ours for ours, known in SETS.items() if data.lower() in known.aliases.split()), "csv")
     plugins = next(name for name, parts in PLUGINS.items() if parts == (head, cached))
     plugins = "clc" if plugins == "clc-ifa" else plugins  # which has no file of its own
@@ -167,36 +165,6 @@ def make_config(values: Mapping[str, Any], double: bool) -> "RunConfig":
             node = node[parent]
         node[last] = value
     return RunConfig.load(config, resources=False)
-
-
-def print_settings(settings: "AuthorsSettings") -> None:
-    """Each setting with its source."""
-    for key, (value, source) in settings.values.items():
-        shown = str(value).lower() if isinstance(value, bool) else str(value)
-        print(f"  {key:<{max(map(len, settings.values))}}  {shown:<40}  {source}")
-
-
-def print_entries(weights: "Mapping[str, Tensor]", model: "ReducedViT") -> None:
-    """What became of each entry of the checkpoint."""
-    import torch
-
-    from ufgir.models import convert_authors_state_dict
-
-    # Numbered stand-ins of the same shapes are converted, and found again by their numbers.
-    numbered = {name: torch.tensor(number).expand(weights[name].shape) for number, name in enumerate(weights)}
-    names, became = list(weights), {name: [] for name in weights}
-    for ours, value in convert_authors_state_dict(numbered, model).items():
-        became[names[int(value[(0,) * value.ndim])]].append(ours)
-    ours = model.state_dict()
-    dropped = sum(not found for found in became.values())
-    print(f"{len(weights)} entries of the file, {len(ours)} of the model, {dropped} dropped:")
-    for name, found in became.items():
-        shape = tuple(weights[name].shape)
-        shown = [other if ours[other].shape == shape else f"{other} {tuple(ours[other].shape)}" for other in found]
-        unused = (
-            "dropped: unused, as the aggregation head classifies" if name.startswith("head.") else "dropped: unused"
-        )
-        print(f"  {name:<{max(map(len, weights))}}  {shape} -> {', '.join(shown) or unused}")
 
 
 if __name__ == "__main__":

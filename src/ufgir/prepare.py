@@ -21,11 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, Field
 
 from ufgir.cli import DONE, FAILED, SKIPPED, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.utils import expand_path
+from ufgir.utils import expand_path, project_dir
 
 
 class ReleaseOptions(BaseModel):
@@ -44,15 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     """Prepare the release, or weights, and print what there is now."""
     if arguments[:1] == ["weights"]:
         return fetch_weights(arguments[1:])
-    from ufgir.data.ultra_fgvc import SETS, prepare_release
+    from ufgir.data.ultra_fgvc import prepare_release
 
     options = parse_options(ReleaseOptions, arguments)
     raw, out = expand_path("raw", options.raw), expand_path("out", options.out)
     found = prepare_release(raw, out, options.dataset, options.copied)
-    print(f"{'set':<10}" + "".join(f"{key:>10}" for key in SETS["cotton80"].counts) + "  as in the paper")
+    print(f"{'set':<10}" + "".join(f"{key:>10}" for key in next(iter(found.values()))) + "  as in the paper")
     following = []
     for name, counts in found.items():
-        published = SETS[name].counts
+        published = yaml.safe_load((project_dir("conf") / "dataset" / f"{name}.yaml").read_text())["expected"]
         verdict = "yes" if counts == published else f"no, {', '.join(map(str, published.values()))}"
         print(f"{name:<10}" + "".join(f"{count:>10}" for count in counts.values()) + f"  {verdict}")
         dataset = name if counts == published else "csv"

@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -43,7 +45,7 @@ def expand_path(key: str, text: str | os.PathLike) -> Path:
 @contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
     """A stream to a temporary file that replaces `path` at the end; readers see the old content or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _temporary(path)
     try:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
@@ -52,6 +54,35 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` at the end, whole or not at all; one that is there by then stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Beside `path`, and of this process alone: machines that share a disk have processes of the same number."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def first_ten(items: Sequence[object]) -> str:
+    """`a, b and 3 more`: the items, at most ten of them."""
+    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(map(str, items[:10])) + more
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -1,5 +1,6 @@
 """A data set is read as it is on disk, or refused with all its errors; each protocol takes its tables."""
 
+import os
 import shutil
 from collections import Counter
 from itertools import combinations
@@ -11,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ufgir.data import load_splits, write_splits
+from ufgir.data.images import find_images
 from ufgir.data.splits import cross_validation
-from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
 
 
@@ -127,7 +128,7 @@ def test_missing_tables_and_folders_tell_the_remedy(tmp_path, csv_set):
     (csv_set / "test.csv").unlink()
     assert "no train_val.csv and no test.csv" in errors_of(csv_set)[0]
     assert "dataset.root=DIR" in errors_of(None)[0] and "train_val.csv" in errors_of(None)[0]
-    (error,) = errors_of(tmp_path / "no", name="cotton80", expected=SETS["cotton80"].counts)
+    (error,) = errors_of(tmp_path / "no", name="cotton80", expected={"classes": 80})
     assert f"dataset.root={tmp_path}/no" in error and "ufgir.prepare raw=DIR out=DIR" in error
     assert "is not a folder" in errors_of(csv_set / "val.csv")[0]
 
@@ -141,20 +142,34 @@ def test_published_counts(csv_set):
 
 
 def test_wrong_arguments_are_reported_together():
-    errors = errors_of(None, format="cvs", protocol="holdut", train_images=0, val_fraction=0.5, test_fraction=0.5)
-    parts = (
-        "dataset.format=cvs",
-        "protocol=holdut",
-        "dataset.test_fraction=0.5",
-        "dataset.train_images=0",
-        "dataset.root",
-    )
-    assert all(part in error for part, error in zip(parts, errors, strict=True))
+    errors = errors_of(None, format="cvs", protocol="holdut", train_images=0, val_fraction=1.0)
+    parts = ("dataset.format=cvs", "protocol=holdut", "dataset.val_fraction=1.0", "dataset.train_images=0")
+    assert all(error.startswith(part) for part, error in zip(parts, errors, strict=True))
+    fractions, root = errors_of(None, val_fraction=0.5, test_fraction=0.5)
+    assert "dataset.test_fraction=0.5" in fractions and "dataset.root" in root
     for fold, folds in ((5, 5), (0, 1)):
         assert f"fold={fold}" in errors_of(None, protocol="cv", fold=fold, folds=folds)[0]
     leaf = errors_of(None, format="leaves", render={"classes": 1, "size": 0})
     assert "dataset.render.classes=1" in leaf[0] and "dataset.render.size=0" in leaf[1]
     assert "clases" in errors_of(None, format="leaves", render={"clases": 3})[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train_images", 2.5),
+        ("val_fraction", "high"),
+        ("format", ["csv"]),
+        ("groups", 3),
+        ("images", 3),
+        ("render", ["a"]),
+        ("render.train", 2.5),
+    ],
+)
+def test_arguments_of_another_type_are_refused(key, value):
+    name, _, inner = key.partition(".")
+    (error,) = errors_of(None, **{name: {inner: value} if inner else value})
+    assert error.startswith(f"dataset.{key}={value}: expected ")
 
 
 def test_train_images_are_spread_over_the_table(csv_set):
@@ -237,6 +252,9 @@ def test_groups_are_a_column_or_a_pattern(csv_set, tmp_path):
     write_splits(by_column, tmp_path / "run" / "splits")
     again = load_splits(tmp_path / "run" / "splits", images=str(by_column.image_root), groups="vine", **folds)
     assert again.digest == by_column.digest
+    edit(csv_set / "test.csv", "1_oak/test_0.png,1_oak/test_0", "1_oak/test_0.png,")
+    (error,) = errors_of(csv_set, groups="vine", **folds)
+    assert "dataset.groups=vine" in error and "empty in test.csv for 1_oak/test_0.png" in error
     assert "dataset.groups=nothing" in errors_of(csv_set, groups="nothing", **folds)[0]
     assert "dataset.groups=(" in errors_of(csv_set, groups="(", **folds)[0]
 
@@ -286,6 +304,25 @@ def test_class_folders_are_split_stratified_and_read_back(folder, tmp_path):
 def test_small_class_folders(folder, picture):
     tables = load_splits(folder, "folder", ".", val_fraction=0.5, test_fraction=0.45).tables
     assert all(table["class_id"].unique().tolist() == [0, 1, 2] for table in tables.values())
+    latin = Path(os.fsdecode(os.fsencode(folder / "class 2") + b"/\xe9.png"))
+    (folder / "class 2" / "0.PNG").rename(latin)
+    assert r"class 2/\udce9.png" in errors_of(folder, "folder", ".")[0]
+    latin.unlink()
     picture(folder / "class 3" / "a.png")
     assert "class 3 (1)" in errors_of(folder, "folder", ".")[0]
     assert "at least two" in errors_of(folder, "folder", "class 1")[0]
+
+
+def test_a_folder_that_cannot_be_opened_is_an_error(folder, monkeypatch):
+    opened = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "class 2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="class 2"):
+        load_splits(folder, "folder", ".")
+    found, unreadable = find_images(str(folder))
+    assert len(found) == 13 and unreadable == [(folder / "class 2", "Permission denied")]

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -65,7 +66,9 @@ class DiskStore:
     def __init__(self, paths: list[Path], side: int, progress: bool = True) -> None:
         self.shape, self.pixels = (len(paths), 3, side, side), None
         self.file = cache_dir() / "images" / f"{fingerprint(paths, side)}.uint8"
-        if used(self.file):
+        is_there = touch(self.file)
+        expire(self.file.parent)
+        if is_there:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,16 +118,18 @@ def fingerprint(paths: Iterable[Path], *extra: object) -> str:
     return digest.hexdigest()[:32]
 
 
-def used(entry: Path) -> bool:
-    """Whether an entry of the cache folder exists. Notes its use, and deletes what was not used for 30 days."""
-    exists = entry.exists()
-    try:
-        if exists:
+def touch(entry: Path) -> bool:
+    """Whether an entry of the cache folder exists; if so its use is noted."""
+    if exists := entry.exists():
+        with suppress(OSError):  # a read-only cache folder
             os.utime(entry)
-        oldest = time.time() - KEEP_DAYS * 24 * 3600
-        for other in entry.parent.iterdir():
-            if other.stat().st_mtime < oldest:
-                other.unlink(missing_ok=True)
-    except OSError:
-        pass  # a cache folder that is missing, read-only or cleaned by another process
     return exists
+
+
+def expire(folder: Path) -> None:
+    """Delete the entries of a cache folder that were not used for 30 days."""
+    oldest = time.time() - KEEP_DAYS * 24 * 3600
+    with suppress(OSError):  # a cache folder that is missing, read-only or cleaned by another process
+        for entry in folder.iterdir():
+            if entry.stat().st_mtime < oldest:
+                entry.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The loaders of a data set, as a LightningDataModule."""
 
 import hashlib
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision.transforms import v2
 
-from ufgir.data.cache import CACHES, NoStore, Store, fingerprint, open_store, used
+from ufgir.data.cache import CACHES, NoStore, Store, expire, fingerprint, open_store, touch
 from ufgir.data.images import WORKERS, decode, find_images, load_image, track
 from ufgir.data.splits import PROTOCOLS, Splits, load_splits
-from ufgir.data.tables import first_ten
 from ufgir.data.transforms import center_crop, normalize, paper_transforms
 from ufgir.errors import UserError
-from ufgir.utils import cache_dir, resize_side
+from ufgir.utils import cache_dir, first_ten, resize_side
 
 Key = tuple[int, int] | int  # epoch and row; a row alone, as samplers other than ours give it, belongs to epoch 0
 
@@ -171,7 +171,7 @@ class ImageDataModule(lightning.LightningDataModule):
         super().__init__()
         # A checkpoint keeps them, so they are plain values; loggers get the run's own configuration.
         root = None if root is None else str(root)
-        expected, render = expected and dict(expected), render and dict(render)
+        expected, render = (dict(each) if isinstance(each, Mapping) else each for each in (expected, render))
         predict_images = [predict_images] if isinstance(predict_images, str | os.PathLike) else predict_images
         predict_images = predict_images and list(map(str, predict_images))
         self.save_hyperparameters(ignore=["train_transforms", "batch_transform"], logger=False)
@@ -180,22 +180,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.num_workers = WORKERS if num_workers is None else num_workers
         self.train_transforms = paper_transforms(image_size) if train_transforms is None else list(train_transforms)
         self.batch_transform, self.predict_images = batch_transform, predict_images
-        self._split_arguments = dict(
-            root=root,
-            format=format,
-            images=images,
-            protocol=protocol,
-            fold=fold,
-            folds=folds,
-            groups=groups,
-            seed=seed,
-            name=name,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            train_images=train_images,
-            expected=expected,
-            render=render,
-        )
+        # Not from self.hparams, where the arguments of a subclass take the place of those that it passes on.
+        arguments, names = locals(), inspect.signature(load_splits).parameters
+        self._split_arguments = {name: arguments[name] for name in names}
         self._stores: dict[str, Store] = {}
         errors = []
         if self.resize < image_size:
@@ -240,7 +227,7 @@ class ImageDataModule(lightning.LightningDataModule):
         """Decode every image of the protocol once. That they are sound is remembered until a file changes.
 
         Raises:
-            UserError: images are missing or cannot be read; up to ten of each are named.
+            UserError: images are missing or cannot be read; up to ten are named.
         """
         splits = self.splits
         splits.render(self.progress)
@@ -249,27 +236,24 @@ class ImageDataModule(lightning.LightningDataModule):
             for table in splits.roles.values()
             for path, name in zip(splits.paths(table), table["dir"], strict=True)
         }
-        present = [path for path in below if path.is_file()]
-        errors = []
-        if missing := sorted(below[path] for path in below.keys() - set(present)):
-            errors.append(
-                f"{len(missing)} of {len(below)} images are missing below {splits.image_root}: {first_ten(missing)}."
+        stamp = None
+        with suppress(OSError):  # a file is missing
+            stamp = cache_dir() / "checked" / fingerprint(below)
+        if stamp is not None:
+            is_known = touch(stamp)
+            expire(stamp.parent)
+            if is_known:
+                return
+        reasons = decode(below, lambda path: load_image(path) and None, ahead=64)
+        reasons = track(reasons, len(below), "checking images", self.progress)
+        if broken := [f"{below[path]} ({reason})" for path, reason in reasons if reason]:
+            raise UserError(
+                f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: {first_ten(broken)}."
             )
-        stamp = cache_dir() / "checked" / fingerprint(present)
-        if not used(stamp):
-            reasons = decode(present, lambda path: load_image(path) and None, ahead=64)
-            reasons = track(reasons, len(present), "checking images", self.progress)
-            if broken := [f"{below[path]} ({reason})" for path, reason in reasons if reason]:
-                errors.append(
-                    f"{len(broken)} of {len(below)} images below {splits.image_root} cannot be read: "
-                    f"{first_ten(broken)}."
-                )
-            else:
-                with suppress(OSError):  # without a writable cache folder the check is merely repeated
-                    stamp.parent.mkdir(parents=True, exist_ok=True)
-                    stamp.touch()
-        if errors:
-            raise UserError(*errors)
+        if stamp is not None:
+            with suppress(OSError):  # without a writable cache folder the check is merely repeated
+                stamp.parent.mkdir(parents=True, exist_ok=True)
+                stamp.touch()
 
     def check_batch_size(self, batch_size: int) -> None:
         """See that there are enough training images for a batch; an incomplete one is dropped.
@@ -333,7 +317,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def _eval_loader(self, role: str) -> DataLoader | list:
         if role not in self.splits.roles:
-            # Meant so; Lightning then skips the validation.
+            # Lightning skips validation when there is no loader.
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         return self._loader(self._store(role), self.splits.roles[role]["class_id"])

@@ -123,9 +123,10 @@ def find_images(values: str | Sequence[str], key: str = "images") -> FoundImages
     if not values:
         raise UserError(f"{key}= is missing. {remedy}")
     for text in map(str, values):
-        path, found, closed = expand_path(key, text), [], []
+        path, found = expand_path(key, text), []
+        closed: list[OSError] = []
         if text and path.is_dir():
-            found, closed = list_images(path)
+            found = list_images(path, closed.append)
         elif text:
             matches = [path] if path.is_file() else filter(os.path.isfile, glob(str(path), recursive=True))
             found = sorted(map(Path, matches), key=lambda file: [natural_key(part) for part in file.parts])
@@ -134,20 +135,30 @@ def find_images(values: str | Sequence[str], key: str = "images") -> FoundImages
             guess = did_you_mean(str(path), [str(other) for other in others if other != path])
             errors.append(f"{key}={text}: there is no such file or match, or no image in that folder. {remedy}{guess}")
         paths += found
-        unreadable += closed
+        unreadable += [(Path(error.filename), why_unreadable(error)) for error in closed]
     if errors:
         raise UserError(*errors)
     return FoundImages(list(dict.fromkeys(paths)), unreadable)
 
 
-def list_images(root: Path) -> FoundImages:
-    """All images below a folder in natural order: nothing hidden, linked folders once, each by the file's ending."""
-    paths, closed, seen, endings = [], [], set(), image_endings()
+def list_images(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[Path]:
+    """All images below a folder in natural order: nothing hidden, linked folders once, each by the file's ending.
+
+    Args:
+        on_error: called with the error of each folder that cannot be opened; None: it is raised.
+
+    Raises:
+        OSError: a folder cannot be opened.
+    """
+    paths, seen, endings = [], set(), image_endings()
+
+    def refuse(error: OSError) -> None:
+        raise error
 
     def visible(names: list[str]) -> list[str]:
         return sorted((name for name in names if name[0] != "."), key=lambda name: (natural_key(name), name))
 
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=closed.append):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=on_error or refuse):
         if (real := os.path.realpath(folder)) in seen:  # a link to a folder above it would never end
             folders.clear()
             continue
@@ -156,7 +167,7 @@ def list_images(root: Path) -> FoundImages:
         files = [Path(folder, name) for name in visible(names) if Path(name).suffix.lower() in endings]
         # No pipes, whose reader would wait for ever; a link to nothing is an image that cannot be read.
         paths += [path for path in files if path.is_file() or path.is_symlink()]
-    return FoundImages(paths, [(Path(error.filename), why_unreadable(error)) for error in closed])
+    return paths
 
 
 def track(items: Iterable[Item], total: int, text: str, show: bool = True) -> Iterable[Item]:

@@ -1,15 +1,19 @@
 """The images of a run: which to train, validate and test on, out of CSV tables, class folders or procedural leaves."""
 
+import functools
 import hashlib
+import inspect
 import posixpath
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import Field, StrictInt, ValidationError, validate_call
 
 from ufgir.data import leaves
 from ufgir.data.images import list_images
@@ -19,16 +23,14 @@ from ufgir.data.tables import (
     SPLITS,
     Tables,
     count_classes,
-    first_ten,
     read_class_names,
-    read_columns,
     read_table,
     table_errors,
     write_tables,
 )  # fmt: skip
 from ufgir.data.ultra_fgvc import SETS
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.utils import expand_path, natural_key
+from ufgir.utils import expand_path, first_ten, natural_key
 
 PROTOCOLS = {  # protocol -> role -> table
     "test": {"train": "train_val", "test": "test"},
@@ -42,6 +44,7 @@ FORMATS = {  # format -> what its root is
     "folder": "a folder that holds one folder of images for each class.",
     "leaves": "where the leaves are to be rendered.",
 }
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,20 +109,46 @@ class Splits:
             ) from error
 
 
+def checked(function: Callable[..., Splits]) -> Callable[..., Splits]:
+    """The same function, whose arguments must have the annotated types.
+
+    Raises:
+        UserError: with each argument of another type or range, and what is allowed.
+    """
+    validated, names = validate_call(function), list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Splits:
+        try:
+            return validated(*args, **kwargs)
+        except ValidationError as error:
+            messages = []
+            for details in error.errors(include_url=False):
+                first, *inner = details["loc"]
+                first = names[first] if isinstance(first, int) else first  # a positional argument
+                first = first if first in ("protocol", "fold", "folds", "seed") else f"dataset.{first}"
+                key, text = ".".join(map(str, (first, *inner))), details["msg"].replace("Input should be", "expected")
+                messages.append(f"{key}={details['input']}: {text}.")
+            raise UserError(*messages) from error
+
+    return call
+
+
+@checked
 def load_splits(
-    root: str | Path | None,
-    format: str = "csv",
+    root: Path | None,
+    format: Literal["csv", "folder", "leaves"] = "csv",
     images: str = "images",
-    protocol: str = "test",
-    fold: int = 0,
-    folds: int = 5,
+    protocol: Literal["test", "val", "holdout", "cv"] = "test",
+    fold: StrictInt = 0,
+    folds: StrictInt = 5,
     groups: str | None = None,
-    seed: int = 1,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.3,
-    train_images: int | None = None,
-    expected: Mapping[str, int] | None = None,
-    render: Mapping[str, int] | None = None,
+    seed: StrictInt = 1,
+    val_fraction: Share = 0.2,
+    test_fraction: Share = 0.3,
+    train_images: Annotated[int, Field(ge=1, strict=True)] | None = None,
+    expected: Mapping[str, StrictInt] | None = None,
+    render: LeavesSpec | None = None,
     name: str | None = None,
 ) -> Splits:
     """Read and check the tables of a data set. No image is opened and nothing is rendered.
@@ -132,34 +161,23 @@ def load_splits(
     """
     name = name or format
     checks = [
-        ("dataset.format", format, format in FORMATS, ", ".join(FORMATS)),
-        ("protocol", protocol, protocol in PROTOCOLS, ", ".join(PROTOCOLS)),
         ("fold", fold, protocol != "cv" or (folds > 1 and 0 <= fold < folds), f"0 to folds-1 (folds={folds}, above 1)"),
-        ("dataset.val_fraction", val_fraction, 0 < val_fraction < 1, "a share above 0 and below 1"),
         (
             "dataset.test_fraction",
             test_fraction,
-            0 < test_fraction < 1 - val_fraction,
-            f"above 0, and together with dataset.val_fraction={val_fraction} below 1",
+            test_fraction < 1 - val_fraction,
+            f"together with dataset.val_fraction={val_fraction} below 1",
         ),
-        ("dataset.train_images", train_images, train_images is None or train_images > 0, "at least 1, or null for all"),
     ]
     errors = [f"{key}={value}: expected {allowed}." for key, value, is_valid, allowed in checks if not is_valid]
-    remedy = f"Give dataset.root=DIR, {FORMATS.get(format, 'a folder.')}"
+    remedy = f"Give dataset.root=DIR, {FORMATS[format]}"
     if name in SETS:
         remedy = (
             f"{name} belongs to the Ultra-FGVC release (https://github.com/XiaohanYu-GU/Ultra-FGVC). Unpack it, "
             f"run `python -m ufgir.prepare raw=DIR out=DIR`, and give dataset.root=DIR/{name}, "
             "or DIR as data_root or in the variable UFGIR_DATA."
         )
-    spec = None
-    if format == "leaves":
-        try:
-            spec = LeavesSpec(**render or {})
-        except UserError as error:
-            errors += error.messages
-        except TypeError as error:
-            errors.append(f"dataset.render={render}: {error}.")
+    spec = None if format != "leaves" else render or LeavesSpec()
     if root is None:
         errors.append(f"dataset.root is missing. {remedy}")
     elif not (folder := expand_path("dataset.root", root)).is_dir() and (folder.exists() or format != "leaves"):
@@ -174,9 +192,11 @@ def load_splits(
     elif format == "folder":
         tables, class_names = split_folder(image_root, val_fraction, test_fraction, seed)
     else:
-        tables, class_names = _read_folder(folder, name, protocol, expected or {}, remedy)
+        tables, class_names = _read_csv_folder(folder, name, protocol, expected or {}, remedy)
+    columns = dict.fromkeys((*COLUMNS, groups))
+    tables = {split: table[[name for name in columns if name in table]] for split, table in tables.items()}
     if protocol == "cv":
-        names = None if groups is None else group_names(folder, tables, groups)
+        names = None if groups is None else group_names(tables, groups)
         chosen = dict(zip(("train", "test"), cross_validation(tables, fold, folds, seed, names), strict=True))
     else:
         chosen = {role: tables[split] for role, split in PROTOCOLS[protocol].items()}
@@ -185,7 +205,7 @@ def load_splits(
     return Splits(name, tables, image_root, class_names, leaves=spec, **chosen)
 
 
-def _read_folder(
+def _read_csv_folder(
     folder: Path, name: str, protocol: str, expected: Mapping[str, int], remedy: str
 ) -> tuple[Tables, list[str]]:
     """All tables of a CSV data set, checked for a protocol and against the published counts, and the class names."""
@@ -226,33 +246,32 @@ def write_splits(splits: Splits, folder: Path) -> None:
     write_tables(splits.tables, folder, splits.class_names)
 
 
-def group_names(folder: Path, tables: Tables, groups: str) -> dict[str, str]:
-    """The group of each image (`dir`): a column of the CSV files, or what a regular expression finds in its path.
-
-    The column is added to the tables, so that it is written down with them.
+def group_names(tables: Tables, groups: str) -> dict[str, str]:
+    """The group of each image (`dir`): a column of the tables, or what a regular expression finds in its path.
 
     Raises:
-        UserError: it is neither, or finds nothing in some paths.
+        UserError: it is neither, or there is no group of some images.
     """
     names: dict[str, str] = {}
     for split, table in tables.items():
-        file = folder / f"{split}.csv"
-        columns = pd.read_csv(file, nrows=0, encoding="utf-8-sig").columns if file.is_file() else ()
-        if groups in columns and groups not in COLUMNS:
-            tables[split] = table = table.assign(**{groups: read_columns(file, (groups,))[groups].tolist()})
-            names |= dict(zip(table["dir"], table[groups], strict=True))
-            continue
-        try:
-            found = table["dir"].str.extract(f"({groups})" if re.compile(groups).groups == 0 else groups)[0]
-        except re.error as error:
-            raise UserError(
-                f"dataset.groups={groups}: neither a column of {file.name} nor a regular expression ({error})."
-            ) from error
-        if missing := table["dir"][found.isna()].tolist():
-            raise UserError(
-                f"dataset.groups={groups}: not a column of {file.name}, and as a regular expression it "
-                f"finds nothing in {first_ten(missing)}."
-            )
+        if groups in set(table.columns) - set(COLUMNS):
+            found = table[groups].str.strip()
+            if missing := table["dir"][found == ""].tolist():
+                raise UserError(
+                    f"dataset.groups={groups}: the column is empty in {split}.csv for {first_ten(missing)}."
+                )
+        else:
+            try:
+                found = table["dir"].str.extract(f"({groups})" if re.compile(groups).groups == 0 else groups)[0]
+            except re.error as error:
+                raise UserError(
+                    f"dataset.groups={groups}: neither a column of {split}.csv nor a regular expression ({error})."
+                ) from error
+            if missing := table["dir"][found.isna()].tolist():
+                raise UserError(
+                    f"dataset.groups={groups}: not a column of {split}.csv, and as a regular expression it "
+                    f"finds nothing in {first_ten(missing)}."
+                )
         names |= dict(zip(table["dir"], found, strict=True))
     return names
 
@@ -325,17 +344,19 @@ def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: 
     which are the folder names in natural order.
 
     Raises:
-        UserError: there are too few folders, or too few images in one.
+        UserError: there are too few folders, too few images in one, or names that are no UTF-8.
+        OSError: a folder cannot be opened.
     """
     names = [path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")]
     names.sort(key=lambda name: (natural_key(name), name))
     rows: dict[str, list] = {split: [] for split in SPLITS}
-    small = []
+    small, strange = [], []
     for class_id, name in enumerate(names):
-        paths = [file.relative_to(images).as_posix() for file in list_images(images / name).paths]
+        paths = [file.relative_to(images).as_posix() for file in list_images(images / name)]
+        strange += [path for path in paths if path.encode(errors="ignore").decode() != path]
         if len(paths) < 3:
             small.append(f"{name} ({len(paths)})")
-        drawn = sorted(paths, key=lambda path: _draw(seed, path))
+        drawn = sorted(paths, key=lambda path: _draw(seed, path)) if not strange else paths
         test = min(max(1, round(test_fraction * len(paths))), len(paths) - 2)
         val = min(max(1, round(val_fraction * len(paths))), len(paths) - 1 - test)
         parts = {"train": drawn[test + val :], "val": drawn[test : test + val], "test": drawn[:test]}
@@ -347,6 +368,9 @@ def split_folder(images: Path, val_fraction: float, test_fraction: float, seed: 
             f"{images} must hold one folder of images for each class, at least two; "
             f"it holds {first_ten(names) or 'none'}."
         )
+    if strange:
+        names_of = [path.encode(errors="backslashreplace").decode() for path in strange]
+        errors.append(f"{images}: names of folders and files must be UTF-8, rename {first_ten(names_of)}.")
     if small:
         errors.append(
             f"{images}: each class needs at least 3 images, one each to train, validate and test; "

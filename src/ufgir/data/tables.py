@@ -12,18 +12,18 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ufgir.errors import UserError
-from ufgir.utils import atomic_write
+from ufgir.utils import atomic_write, first_ten
 
 SPLITS = ("train", "val", "train_val", "test")
 COLUMNS = ("class_id", "dir")
 CLASS_NAMES = "classid_classname.csv"
 
 Tables = dict[str, pd.DataFrame]
-"""Split name -> table with the columns `class_id` (integer) and `dir` (text)."""
+"""Split name -> table with the columns `class_id` (integer) and `dir` (text), and whatever else its file has."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read one split table; columns other than `class_id` and `dir` are ignored.
+    """Read one split table; columns other than `class_id` and `dir` are text.
 
     Raises:
         UserError: the file is not a table of images.
@@ -45,7 +45,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The given columns as text without blank rows; the index is the line number of the file."""
+    """All columns as text, without rows that are blank in the given ones, which must be there.
+
+    The index is the line number of the file.
+    """
     try:
         table = pd.read_csv(
             path, dtype=str, na_filter=False, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
@@ -60,9 +63,9 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"{','.join(map(str, table.columns))!r}, expected the header {','.join(columns)}."
         )
     table.index += 2
-    table = table[list(columns)].fillna("")
+    table = table.fillna("")
     table[columns[0]] = table[columns[0]].str.strip()
-    return table[(table != "").any(axis=1)]
+    return table[(table[list(columns)] != "").any(axis=1)]
 
 
 def write_tables(tables: Tables, folder: Path, class_names: Sequence[str] | None = None) -> None:
@@ -93,7 +96,8 @@ def read_class_names(folder: Path, tables: Tables) -> list[str]:
     count, path = count_classes(tables), folder / CLASS_NAMES
     if path.exists():
         rows = read_columns(path, ("class_id", "class_name"))
-        names = {int(number): name for number, name in rows.itertuples(index=False) if number.isdecimal()}
+        pairs = zip(rows["class_id"], rows["class_name"], strict=True)
+        names = {int(number): name for number, name in pairs if number.isdecimal()}
         if missing := [number for number in range(count) if not names.get(number)]:
             raise UserError(f"{path} has no name for class {first_ten(missing)}.")
         return [names[number] for number in range(count)]
@@ -149,9 +153,3 @@ def table_errors(tables: Tables, train: str | None, tested: Sequence[str]) -> It
         for split in (split for split in tested if split in tables):
             if unseen := sorted(number for number in set(tables[split]["class_id"]) - trained if number >= 0):
                 yield f"{split}.csv has classes of which {train}.csv has no image: {first_ten(unseen)}."
-
-
-def first_ten(items: Sequence[object]) -> str:
-    """`a, b and 3 more`: the items, at most ten of them."""
-    more = f" and {len(items) - 10} more" if len(items) > 10 else ""
-    return ", ".join(map(str, items[:10])) + more

@@ -1,7 +1,7 @@
 """The raw Ultra-FGVC release turned into split tables.
 
 A set's folder holds `images/*.png` and `anno/{train,val,test}.txt` with lines `name class`, classes counted from 1.
-Some sets also tell class and split in the names of their files, which is enough where `anno/` is missing.
+File names of some sets encode class and split, which is enough where `anno/` is missing.
 """
 
 import os
@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from ufgir.data.images import list_images
-from ufgir.data.tables import COLUMNS, SPLITS, Tables, count_classes, first_ten, read_table, table_errors, write_tables
+from ufgir.data.tables import COLUMNS, SPLITS, Tables, count_classes, read_table, table_errors, write_tables
 from ufgir.errors import UfgirWarning, UserError
-from ufgir.utils import natural_key
+from ufgir.utils import atomic_folder, first_ten, natural_key
 
 STAGES = ("R1", "R3", "R4", "R5", "R6")
 DEPTH = 3  # the release nests its sets, as in SoyAgeing/SoyAgeing-R1/R1
@@ -27,30 +27,19 @@ FILE_NAME = re.compile(r"(?P<label>[1-9][0-9]*)_[0-9]+_(?P<part>train|test)\.\w+
 
 @dataclass(frozen=True)
 class UltraSet:
-    """One of the five sets: the names its folder goes by, and its size as the paper states it."""
+    """One of the five sets; its size as the paper states it is in `conf/dataset`."""
 
     aliases: str  # lower case, letters and digits only
-    counts: dict[str, int]
     stages: tuple[str, ...] = ("",)  # folders that are pooled; "" is the set's own
     labelled_names: bool = False  # files are named {class}_{index}_{train|test}.png
 
 
-def _counts(*counts: int) -> dict[str, int]:
-    return dict(zip(("classes", *SPLITS), counts, strict=True))
-
-
 SETS = {
-    "cotton80": UltraSet("cotton cotton80", _counts(80, 160, 80, 240, 240), labelled_names=True),
-    "soylocal": UltraSet(
-        "soylocal soybean200 soybeanlocal soycultivar200", _counts(200, 400, 200, 600, 600), labelled_names=True
-    ),
-    "soygene": UltraSet("soygene soybeangene", _counts(1110, 9562, 3201, 12763, 11143)),
-    "soyageing": UltraSet("soyageing soyaging soybeanageing soybeanaging", _counts(198, 3960, 990, 4950, 4950), STAGES),
-    "soyglobal": UltraSet(
-        "soyglobal soybean2000 soybeanglobal soycultivarglobal",
-        _counts(1938, 3876, 1938, 5814, 5814),
-        labelled_names=True,
-    ),
+    "cotton80": UltraSet("cotton cotton80", labelled_names=True),
+    "soylocal": UltraSet("soylocal soybean200 soybeanlocal soycultivar200", labelled_names=True),
+    "soygene": UltraSet("soygene soybeangene"),
+    "soyageing": UltraSet("soyageing soyaging soybeanageing soybeanaging", STAGES),
+    "soyglobal": UltraSet("soyglobal soybean2000 soybeanglobal soycultivarglobal", labelled_names=True),
 }
 FOLDER_NAMES = {  # -> set and stage; SoyAgeing's are known by their stage, with or without the set's name before it
     (alias if stage == "" else part + stage.lower()): (name, stage)
@@ -112,7 +101,7 @@ def prepare_release(raw: Path, out: Path, dataset: str | None = None, copy: bool
             continue
         if (target := out / name).exists() and not (
             all(
-                (file := target / f"{split}.csv").is_file() and read_table(file).equals(table)
+                (file := target / f"{split}.csv").is_file() and read_table(file)[list(COLUMNS)].equals(table)
                 for split, table in tables[name].items()
             )
             and (target / "images" / tables[name]["test"]["dir"].iloc[0]).is_file()
@@ -176,7 +165,7 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
     rows: dict[str, list] = {"train_val": [], "test": []}
     for stage in SETS[name].stages:
         try:
-            parts = _read_folder(stages[stage][0], SETS[name].labelled_names)
+            parts = _read_release_folder(stages[stage][0], SETS[name].labelled_names)
         except UserError as error:
             errors += error.messages
             continue
@@ -198,9 +187,9 @@ def _read_set(name: str, stages: dict[str, list[Path]], raw: Path) -> Tables:
     return tables
 
 
-def _read_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int, str]]]:
+def _read_release_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int, str]]]:
     """The rows of one folder for `train`, `val` and `test`: class, counted from 1, and image."""
-    images = [path.relative_to(folder / "images").as_posix() for path in list_images(folder / "images").paths]
+    images = [path.relative_to(folder / "images").as_posix() for path in list_images(folder / "images")]
     rows: dict[str, list] = {"train": [], "val": [], "test": []}
     if labelled_names and not (folder / "anno").is_dir():
         matches = {image: FILE_NAME.fullmatch(image) for image in sorted(images, key=natural_key)}
@@ -250,8 +239,7 @@ def _read_folder(folder: Path, labelled_names: bool) -> dict[str, list[tuple[int
 
 def _write_set(tables: Tables, stages: dict[str, Path], target: Path, copy: bool) -> None:
     """Write one set whole or not at all."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with atomic_folder(target) as draft:
         write_tables(tables, draft)
         for stage, folder in stages.items():
             images = draft / "images" / stage / "images" if stage else draft / "images"
@@ -260,6 +248,3 @@ def _write_set(tables: Tables, stages: dict[str, Path], target: Path, copy: bool
                 shutil.copytree(folder / "images", images)
             else:
                 images.symlink_to(os.path.abspath(folder / "images"), target_is_directory=True)
-        draft.rename(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -16,7 +16,7 @@ from torch import nn
 from ufgir.errors import UserError, summarize
 from ufgir.models.backbones import build_on_meta, timm_name_and_kwargs, unsupported, why_no_weights
 from ufgir.models.vit import ReducedViT
-from ufgir.models.weights import load_weights
+from ufgir.models.weights import load_backbone
 from ufgir.reducers import Reducer
 
 
@@ -62,7 +62,7 @@ def create_model(
     if not pretrained or checkpoint is not None:
         vit = timm.create_model(name, **options)
         if checkpoint is not None:
-            load_weights(vit, checkpoint, name)
+            load_backbone(vit, checkpoint, name)
     elif reason := why_no_weights(name, sizes):
         raise UserError(reason)
     else:

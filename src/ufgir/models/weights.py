@@ -1,6 +1,6 @@
 """Weights of a backbone from a local file.
 
-Read are timm's own layout, the official ones of DeiT, DINO, DINOv2, MAE, MoCo v3 and CLIP, those of Hugging Face
+Reads timm's own layout, the official ones of DeiT, DINO, DINOv2, MAE, MoCo v3 and CLIP, those of Hugging Face
 Transformers (ViT, DINOv2), and Google's `.npz`.
 """
 
@@ -21,6 +21,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 
 from ufgir.errors import UserError, summarize
+from ufgir.utils import first_ten
 
 _logger = logging.getLogger(__name__)
 # Besides tensors and plain Python, a file may name these; they only hold values. Where a class of the file would have
@@ -54,10 +55,9 @@ TRANSFORMERS = (  # names of Hugging Face Transformers, as patterns, and those o
     (r"^layernorm\.", "norm."),
     (r"^classifier\.", "head."),
 )
-LISTED = 8  # names of one kind in a message, so that another model's file does not fill the screen
 
 
-def load_weights(vit: VisionTransformer, path: str | Path, name: str) -> None:
+def load_backbone(vit: VisionTransformer, path: str | Path, name: str) -> None:
     """Fill a timm ViT from a local file, position embeddings and patches resampled as timm does.
 
     A classifier of another number of classes, or a projection in its place, is left out.
@@ -179,12 +179,7 @@ def shape_differences(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor])
         "the model has no ": [key for key in given if key not in wanted],
         "it has ": [f"{key} {found} instead of {due}" for key, (found, due) in shapes.items() if found != due],
     }
-    return [phrase + _some(names) for phrase, names in kinds.items() if names]
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return [phrase + first_ten(names) for phrase, names in kinds.items() if names]
 
 
 def _load_npz(vit: VisionTransformer, path: Path) -> tuple[int, list[str]]:
@@ -195,4 +190,4 @@ def _load_npz(vit: VisionTransformer, path: Path) -> tuple[int, list[str]]:
             parameter.fill_(torch.nan)
         vit.load_pretrained(str(path))
     missing = [key for key, parameter in body.items() if parameter.isnan().any()]
-    return len(body) - len(missing), [f"it lacks {_some(missing)}"] if missing else []
+    return len(body) - len(missing), [f"it lacks {first_ten(missing)}"] if missing else []

@@ -1,26 +1,30 @@
 """Procedural leaves: cultivars of one invented vine species, an ultra-fine-grained data set without a download."""
 
 import sys
-import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from ufgir.data.images import thread_map, track
 from ufgir.data.leaves.cultivar import Cultivar, cultivar_name
 from ufgir.data.leaves.photo import photograph
 from ufgir.data.tables import COLUMNS, Tables, write_tables
-from ufgir.errors import UserError
+from ufgir.utils import atomic_folder
 
 _REVISION = 1  # raise it when the pictures change: folders of another revision are left alone
 _SPLITS = ("train", "val", "test")
 _OVERSAMPLE = 1.5
 
 
-@dataclass(frozen=True)
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class LeavesSpec:
     """Everything that decides the images.
 
@@ -31,24 +35,15 @@ class LeavesSpec:
         seed: another seed gives other cultivars and other photographs.
 
     Raises:
-        UserError: values that are too small.
+        ValidationError: values of another type, or too small.
     """
 
-    classes: int = 20
-    train: int = 6
-    val: int = 2
-    test: int = 10
-    size: int = 256
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"classes": 2, "size": 32, "seed": 0}
-        if errors := [
-            f"dataset.render.{key}={value}: expected at least {least.get(key, 1)}."
-            for key, value in asdict(self).items()
-            if value < least.get(key, 1)
-        ]:
-            raise UserError(*errors)
+    classes: Annotated[int, Field(ge=2, strict=True)] = 20
+    train: Count = 6
+    val: Count = 2
+    test: Count = 10
+    size: Annotated[int, Field(ge=32, strict=True)] = 256
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
 def class_names(spec: LeavesSpec) -> list[str]:
@@ -86,13 +81,10 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
     target, jobs = folder(spec, root), _images(spec)
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     text = f"rendering {len(jobs)} leaves of {spec.classes} cultivars"
     if progress and not sys.stderr.isatty():
         print(f"{text} into {target}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        # The temporary folder itself is private to its owner; one made inside it has the usual permissions.
-        draft = Path(temporary) / target.name
+    with atomic_folder(target) as draft:
 
         def save(job: tuple[str, int, str, int]) -> None:
             path = draft / "images" / job[0]
@@ -102,11 +94,6 @@ def render(spec: LeavesSpec, root: Path, progress: bool = True) -> Path:
         for _ in track(thread_map(save, jobs, ahead=64), len(jobs), text, show=progress):
             pass
         write_tables(tables(spec), draft, class_names(spec))
-        try:
-            draft.rename(target)
-        except OSError:
-            if not target.exists():  # else another process was faster, and its folder stays
-                raise
     return target
 
 
