@@ -42,16 +42,16 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.data.images import find_images, track
     from ufgir.data.transforms import decode_for_test
-    from ufgir.inference.token_maps import draw_images, picture_names, spread
+    from ufgir.inference.token_maps import draw_images, evenly_spaced
     from ufgir.training.build import model_arguments
 
     found, unreadable = find_images(options.images)
     trained = options.load()
-    chosen, config = spread(found, options.limit), trained.config
+    chosen, config = evenly_spaced(found, options.limit), trained.config
     out = out or trained.place / "tokens"
     images = decode_for_test(chosen, config.resize, config.image_size, ahead=2)
     drawn, broken = draw_images(
-        trained.build().float(), track(images, len(chosen), "drawing"), out, picture_names(chosen),
+        trained.build().float(), track(images, len(chosen), "drawing"), out,
         arguments=model_arguments(config, len(trained.class_names)), class_names=trained.class_names,
         true_classes=true_classes(trained), rollout=options.rollout,
     )  # fmt: skip
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     if not drawn:
         raise UserError(f"images={options.images[0]}: none of the images can be read; nothing was drawn.")
     if len(chosen) < len(found):
-        print(f"drawing {len(chosen)} of the {len(found)} images; limit={len(found)} draws all of them")
+        print(f"drew {len(drawn)} of the {len(found)} images; limit={len(found)} draws all of them")
     print(f"pictures: {out}", flush=True)
     return SKIPPED if unreadable else DONE
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ufgir.data.transforms import IMAGENET_MEAN, IMAGENET_STD, decode_for_test, normalize
 from ufgir.errors import RunFailed, UserError
 from ufgir.inference.evaluate import configs_of, test_data
-from ufgir.inference.token_maps import spread
+from ufgir.inference.token_maps import evenly_spaced
 from ufgir.models import ReducedViT
 from ufgir.training.checkpoint import weights_digest
 from ufgir.training.trained import Trained
@@ -119,7 +119,7 @@ def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor
         images = torch.randn(MOST, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images, f"{MOST} images of noise, as no test images were found ({error.messages[0].rstrip('.')})"
     table, kind = (splits.val, "validation") if splits.test is None else (splits.test, "test")
-    decoded = decode_for_test(spread(splits.paths(table), MOST), config.resize, size)
+    decoded = decode_for_test(evenly_spaced(splits.paths(table), MOST), config.resize, size)
     images = normalize(torch.stack([pixels for _, pixels in decoded]))
     return images, f"{len(images)} of the {len(table)} {kind} images of {config.dataset.name}"
 
