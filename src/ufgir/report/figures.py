@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote
 
@@ -206,7 +207,7 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
         return None
     reducer = main_reducer(cells)
     cells = cells[cells["reducer"].isin([reducer, "none"])]
-    sizes = dict(zip(sorted(cells["image_size"].unique()), MARKERS, strict=False))
+    sizes = dict(zip(sorted(cells["image_size"].unique()), cycle(MARKERS), strict=False))
     lines = ["plugins", "image_size"]
     styles = {
         (plugins, size): dict(
