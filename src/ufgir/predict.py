@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.data.images import find_images, track
     from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet
-    from ufgir.inference.predict import classify
+    from ufgir.inference.evaluate import classify
     from ufgir.training.predictions import columns, fields, printable
     from ufgir.training.trained import for_this_machine
 
