@@ -20,9 +20,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, run_command
+from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, print_skipped, run_command
 from ufgir.errors import UserError
-from ufgir.predict import tell_skipped
 from ufgir.utils import expand_path
 
 
@@ -56,7 +55,7 @@ def main(arguments: list[str]) -> int:
         true_classes=true_classes(trained), rollout=options.rollout,
     )  # fmt: skip
     unreadable += broken
-    tell_skipped(unreadable)
+    print_skipped(unreadable)
     if not drawn:
         raise UserError(f"images={options.images[0]}: none of the images can be read; nothing was drawn.")
     if len(chosen) < len(found):
@@ -67,11 +66,11 @@ def main(arguments: list[str]) -> int:
 
 def true_classes(trained) -> dict[Path, int]:
     """Class id by absolute path of the images that a run was evaluated on; empty if its data cannot be found."""
-    from ufgir.inference.evaluate import configs_of
+    from ufgir.inference.evaluate import INFERENCE_ONLY
     from ufgir.training.build import build_data
 
     try:
-        splits = build_data(configs_of(trained)[0]).splits
+        splits = build_data(trained.config.updated(INFERENCE_ONLY, check=False)).splits
     except (UserError, AttributeError):
         return {}
     tables = [table for role, table in splits.roles.items() if role != "train"]

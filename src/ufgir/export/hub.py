@@ -13,10 +13,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from ufgir.config import RunConfig, axes
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
 from ufgir.export.check import preprocessing
-from ufgir.export.output import write_json
 from ufgir.training.checkpoint import save_weights, weights_digest
 from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained
+from ufgir.utils import write_json
 
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md.jinja"
 TAGS = ("image-classification", "fine-grained", "vision-transformer", "token-reduction")
