@@ -32,7 +32,6 @@ STYLE = {
     "legend.frameon": False, "svg.hashsalt": "ufgir", "svg.fonttype": "none",
 }  # fmt: skip
 WIDTH, HEIGHT = 4.2, 3.1  # of a panel, inches
-COLUMNS = 3  # panels beside each other in a file
 NUMBERED = 12  # points of a panel that keep rates can be written beside
 
 
@@ -49,6 +48,7 @@ class Plot:
         legend: label, colour and marker, one of `MARKERS`, of what is drawn.
         backbone: shown where this one is chosen in the page; empty: without a choice.
         height: of a panel with these rows, inches.
+        columns: panels beside each other in a file, at most.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Plot:
     legend: list[tuple[str, str, str]] = field(default_factory=list)
     backbone: str = ""
     height: Callable[[pd.DataFrame], float] = lambda rows: HEIGHT
+    columns: int = 3
 
     def images(self) -> Iterator[tuple[str, str]]:
         """The title of each panel, and the panel as an SVG in a data URL."""
@@ -77,14 +78,14 @@ class Plot:
         with rc_context(STYLE):
             figure = self._figure(self.panels)
             if handles:
-                columns = min(len(handles), 3 * min(len(self.panels), COLUMNS))
+                columns = min(len(handles), 3 * min(len(self.panels), self.columns))
                 figure.set_figheight(figure.get_figheight() + 0.2 + 0.22 * -(-len(handles) // columns))
                 figure.legend(handles=handles, loc="outside upper center", ncols=columns)
             for form, date in (("svg", "Date"), ("pdf", "CreationDate")):  # without a date: same runs, same file
                 figure.savefig(folder / f"{name}.{form}", metadata={date: None})
 
     def _figure(self, panels: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-        columns = min(len(panels), COLUMNS)
+        columns = min(len(panels), self.columns)
         heights = [self.height(rows) for _, rows in panels]
         heights = [max(heights[start : start + columns]) for start in range(0, len(panels), columns)]
         figure = Figure(figsize=(WIDTH * columns, sum(heights)), layout="constrained")
