@@ -60,7 +60,7 @@ def test_protocols_are_named_and_only_test_numbers_are_called_test(messy):
     assert {tuple(row[-4:]) for row in best[1:]} == {("0.0005", "30.0", "41.0", "**47.5**")}
     assert {row[0] for row in rows_of(messy / "limited.md")[1:]} == {"debug", "debug-val"}
     assert "99.0" not in (messy / "cells.md").read_text(encoding="utf-8")
-    assert {row[-6] for row in rows_of(messy / "val_cells.md")[1:]} == {
+    assert {row[6] for row in rows_of(messy / "val_cells.md")[1:]} == {
         "optim.lr=1e-05", "optim.lr=0.0001", "optim.lr=0.0005"}  # fmt: skip
 
 

@@ -298,7 +298,11 @@ def difference_intervals(differences: Table | None, metric: str) -> Plot | None:
     rates = rows["keep_rate"].where(rows["reducer"] != "none", "")
     labels = rows["reducer"] + " " + rates + " (" + rows["units"].astype(str) + ")"
     panels = panels_of(rows.assign(label=labels.str.replace("  ", " ")), ["image_size"])
-    return Plot("differences", "Paired differences", caption, panels, draw, height=lambda rows: 1.0 + 0.2 * len(rows))
+
+    def height(rows: pd.DataFrame) -> float:
+        return 1.0 + 0.2 * len(rows)
+
+    return Plot("differences", "Paired differences", caption, panels, draw, height=height, columns=1)
 
 
 def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Plot | None:
