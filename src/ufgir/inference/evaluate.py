@@ -166,7 +166,8 @@ def test_once(model: ReducedViT, config: RunConfig, data: ImageDataModule) -> tu
     images["confidence"] = [prediction.probabilities[0] for prediction in images["prediction"]]
     images["correct"] = images["class_id"] == images["predicted"]
     truth, predicted, confidence, correct = (
-        torch.from_numpy(images[name].to_numpy()) for name in ("class_id", "predicted", "confidence", "correct")
+        torch.from_numpy(images[name].to_numpy(copy=True))
+        for name in ("class_id", "predicted", "confidence", "correct")
     )
     f1 = multiclass_f1_score(predicted, truth, data.num_classes, average="macro")
     ece = binary_calibration_error(confidence.float(), correct.long(), n_bins=15)  # that of the most probable class
