@@ -5,6 +5,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -92,6 +93,14 @@ class TrainedOptions(BaseModel):
                 "checkpoint=hf-hub:USER/NAME, a repository that holds one)."
             )
         return load(self.checkpoint, "checkpoint") if self.run is None else load(self.run, "run")
+
+
+def print_skipped(unreadable: list[tuple[Path, str]]) -> None:
+    """A line on standard error for each image or folder that is left out, with the reason."""
+    from ufgir.training.predictions import printable
+
+    for path, reason in unreadable:
+        print(f"skipped: {printable(path)} ({reason})", file=sys.stderr)
 
 
 def parse_options(options: type[Options], arguments: Sequence[str]) -> Options:

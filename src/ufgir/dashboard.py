@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     import wandb
 
     from ufgir.errors import RunFailed, UserError, summarize
-    from ufgir.report.plan import planned_runs
+    from ufgir.report.cells import planned_runs
     from ufgir.sweep.grid import grid_names
     from ufgir.utils import atomic_write, expand_path
 

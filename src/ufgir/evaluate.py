@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     models = [trained.build(config) for config in configs]  # they share the memory of their weights
     if options.recalibrate and not evaluate.batch_norms(models[0]):
         raise UserError("recalibrate=true: these weights have no BatchNorm layers; only the cla head has them.")
-    file = file or default_file(trained, configs, given)
+    file = file or default_file(trained.place, options)
     data = evaluate.test_data(trained, configs[0], own=options.dataset is None)
     digest = weights_digest(trained.state_dict)
     is_curve, points = len(configs) > 1 or options.recalibrate, []
@@ -89,9 +89,9 @@ def main(arguments: list[str]) -> int:
         for recalibrated in (False, True) if options.recalibrate else (False,):
             if recalibrated:
                 evaluate.recalibrate(model, config, data.splits.paths(data.splits.train))
-            tested = evaluate.test_once(trained, model, config, data)
+            numbers, images = evaluate.test_once(model, config, data)
             kind = {"recalibrated": recalibrated} if options.recalibrate else {}
-            points.append(point := {**tested.numbers, **kind, "weights_sha256": digest})
+            points.append(point := {**numbers, **kind, "weights_sha256": digest})
             if is_curve:
                 top1 = point.get("test_top1", point.get("val_top1"))
                 rate = rate_text(config.keep_rate) + ", recalibrated" * recalibrated
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
         print(f"curve: {folder / 'keep_rates.png'}")
     else:
         print_table(str(trained.weights), {name: str(value) for name, value in points[0].items()})
-        evaluate.write_test(tested, data, folder)
+        evaluate.write_test(images, data, folder)
         content = points[0]
         print(f"images, classes and confusions: {folder}")
     with atomic_write(file) as stream:  # the last of the files
@@ -131,30 +131,20 @@ def given_file(out: str) -> Path:
     return path
 
 
-def default_file(trained: Any, configs: list, given: dict[str, Any]) -> Path:
-    """`evaluation.json` beside the weights, or a name that says how the test differs from that of the run.
-
-    Weights outside of a run's folder have no test of their own from which other data would differ.
-    """
+def default_file(folder: Path, options: Options) -> Path:
+    """`evaluation.json` in a folder, or a name with the options that make it another test than that of the run."""
     from ufgir.config.schema import rate_text
 
-    folder = trained.place
-    before, now, parts = trained.config, configs[0], ["evaluation"]
-    if (folder / "results.json").is_file():
-        old, new = (Path(config.dataset.arguments().get("root") or "").absolute() for config in (before, now))
-        if now.dataset.name != before.dataset.name:
-            parts.append(now.dataset.name)
-        elif "dataset" in given and new != old:
-            parts.append(new.name)
-        if now.protocol != before.protocol:
-            parts.append(now.protocol)
-    if len(configs) > 1:
-        parts.append("keep_rates")
-    elif now.keep_rate != before.keep_rate:
-        parts.append(f"keep_rate_{rate_text(now.keep_rate, '_')}")
-    if now.image_size != before.image_size:
-        parts.append(f"image_size_{now.image_size}")
-    if given["recalibrate"]:
+    parts, rates = ["evaluation"], options.keep_rate
+    if options.dataset:
+        parts.append(Path(options.root).absolute().name if options.root else options.dataset)
+    if options.protocol:
+        parts.append(options.protocol)
+    if rates:
+        parts.append("keep_rates" if len(rates) > 1 else f"keep_rate_{rate_text(rates[0], '_')}")
+    if options.image_size:
+        parts.append(f"image_size_{options.image_size}")
+    if options.recalibrate:
         parts.append("recalibrated")
     return given_file(str(folder / f"{'-'.join(parts)}.json"))
 

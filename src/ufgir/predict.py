@@ -19,12 +19,11 @@ with exit code 3.
 
 import csv
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, run_command
+from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, print_skipped, run_command
 from ufgir.errors import UserError
 from ufgir.utils import atomic_write, expand_path
 
@@ -48,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.data.images import find_images, track
     from ufgir.inference.contact_sheet import MAX_IMAGES, prediction_sheet
-    from ufgir.inference.predict import classify
+    from ufgir.inference.evaluate import classify
     from ufgir.training.predictions import columns, fields, printable
     from ufgir.training.trained import for_this_machine
 
@@ -70,7 +69,7 @@ def main(arguments: list[str]) -> int:
         if not done:
             listed = ", ".join(f"{printable(path)} ({reason})" for path, reason in unreadable[:10])
             raise UserError(f"images={options.images[0]}: none of {len(found)} images can be read: {listed}.")
-    tell_skipped(unreadable)
+    print_skipped(unreadable)
     if options.show:
         name = trained.folder.path.resolve().name if trained.folder else trained.weights.name
         with atomic_write(files[1], "wb") as stream:
@@ -79,14 +78,6 @@ def main(arguments: list[str]) -> int:
     print(f"{done:,} of {len(found):,} images classified")
     print(f"predictions: {out}", flush=True)
     return SKIPPED if unreadable else DONE
-
-
-def tell_skipped(unreadable: list[tuple[Path, str]]) -> None:
-    """A line on standard error for each image or folder that is left out, with the reason."""
-    from ufgir.training.predictions import printable
-
-    for path, reason in unreadable:
-        print(f"skipped: {printable(path)} ({reason})", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
-from ufgir.export.output import OutputFolder
-from ufgir.utils import expand_path
+from ufgir.utils import expand_path, staged
 
 FILES = ("README.md", "config.json", "model.pt")
 
@@ -49,30 +48,22 @@ class Options(TrainedOptions):
 def main(arguments: list[str]) -> int:
     """Write the files of the repository, and upload them unless this is a dry run."""
     options = parse_options(Options, arguments)
-    output = None
-    if options.out is not None:
-        output = OutputFolder(expand_path("out", options.out), FILES)
-        output.check()
-
     from ufgir.export.hub import check_login, upload, write_repository
 
-    is_dry = options.dry_run or output is not None
-    if not is_dry:
+    if options.out is None and not options.dry_run:
         check_login()
-    trained = options.load()
-    if not is_dry:
+        trained = options.load()
         with tempfile.TemporaryDirectory() as folder:
             write_repository(trained, options.repo, options.license, Path(folder))
             address = upload(Path(folder), options.repo, options.private)
         print(f"load it with checkpoint=hf-hub:{options.repo}")
         print(f"repository: {address}", flush=True)
         return DONE
-    if output is None:
-        output = OutputFolder(trained.place / "push", FILES, overwrite=True)
-        output.check()
-    with output.staged() as folder:
-        write_repository(trained, options.repo, options.license, folder)
-    print(f"files: {output.path} (nothing was uploaded)", flush=True)
+    trained = options.load() if options.out is None else None
+    path = trained.place / "push" if trained else expand_path("out", options.out)
+    with staged(path, FILES, replace=options.out is None) as folder:
+        write_repository(trained or options.load(), options.repo, options.license, folder)
+    print(f"files: {path} (nothing was uploaded)", flush=True)
     return DONE
 
 

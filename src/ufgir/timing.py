@@ -23,7 +23,6 @@ from ufgir.config.schema import resolved_precision, uses_cuda
 from ufgir.models import count_macs
 from ufgir.training.facts import peak_memory_gb, processor, reset_peak_memory
 from ufgir.training.module import LitClassifier
-from ufgir.training.trained import Trained
 
 SECONDS = 0.1  # least duration of one measurement; quicker steps are repeated within it
 LEVEL = 0.95  # of the interval of a median
@@ -122,15 +121,12 @@ class OnnxRuntimeSteps:
     def __init__(self, model: nn.Module, config: RunConfig, mode: str) -> None:
         import onnxruntime  # an optional package
 
-        from ufgir.export.check import Job
-        from ufgir.export.graph import write_onnx
+        from ufgir.export.graph import save_onnx
 
         self.device, self.images = torch.device("cpu"), noise(config)
-        names = [str(number) for number in range(model.num_classes)]
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
-            trained = Trained(file, config, names, model.state_dict())
-            write_onnx(Job(trained, model.eval(), self.images[:2], "noise", tolerance=math.inf), file)
+            save_onnx(model.eval(), self.images[:2], file, config.reducer.name)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
             self.session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

@@ -1,5 +1,6 @@
 """What several packages need: files, paths, names, and the side of the resize."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import platformdirs
@@ -83,6 +85,42 @@ def first_ten(items: Sequence[object]) -> str:
     """`a, b and 3 more`: the items, at most ten of them."""
     more = f" and {len(items) - 10} more" if len(items) > 10 else ""
     return ", ".join(map(str, items[:10])) + more
+
+
+@contextmanager
+def staged(folder: Path, names: Sequence[str], replace: bool = False) -> Iterator[Path]:
+    """A temporary folder whose files are moved into `folder` at the end: all of them or, if something fails, none.
+
+    Args:
+        folder: of the option `out`; it need not exist.
+        names: of the files, as far as they are known before they are written.
+        replace: whether they replace files of an earlier time.
+
+    Raises:
+        UserError: `folder` is a file or below one, or files would be overwritten.
+    """
+
+    def refuse_taken(names: Sequence[str]) -> None:
+        if not replace and (taken := [name for name in names if (folder / name).exists()]):
+            raise UserError(f"out={folder}: {', '.join(taken)} exists already. Give another out=FOLDER.")
+
+    # In the folder itself if that exists: the one around it may be read-only, or on another disk.
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"out={folder}: {nearest} is a file, not a folder. Give another out=FOLDER.")
+    refuse_taken(names)
+    with TemporaryDirectory(prefix=".export-", dir=nearest, ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)
+        files = sorted(Path(temporary).iterdir())
+        refuse_taken([file.name for file in files])  # others may have come since
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            file.replace(folder / file.name)
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write values as JSON that people can read, too."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -20,9 +20,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, run_command
+from ufgir.cli import DONE, SKIPPED, TrainedOptions, parse_options, print_skipped, run_command
 from ufgir.errors import UserError
-from ufgir.predict import tell_skipped
 from ufgir.utils import expand_path
 
 
@@ -42,35 +41,35 @@ def main(arguments: list[str]) -> int:
 
     from ufgir.data.images import find_images, track
     from ufgir.data.transforms import decode_for_test
-    from ufgir.inference.token_maps import draw_images, picture_names, spread
+    from ufgir.inference.token_maps import draw_images, evenly_spaced
 
     found, unreadable = find_images(options.images)
     trained = options.load()
-    chosen, config = spread(found, options.limit), trained.config
+    chosen, config = evenly_spaced(found, options.limit), trained.config
     out = out or trained.place / "tokens"
     images = decode_for_test(chosen, config.resize, config.image_size, ahead=2)
     drawn, broken = draw_images(
-        trained.build().float(), track(images, len(chosen), "drawing"), out, picture_names(chosen),
+        trained.build().float(), track(images, len(chosen), "drawing"), out,
         arguments=config.model_arguments(len(trained.class_names)), class_names=trained.class_names,
         true_classes=true_classes(trained), rollout=options.rollout,
     )  # fmt: skip
     unreadable += broken
-    tell_skipped(unreadable)
+    print_skipped(unreadable)
     if not drawn:
         raise UserError(f"images={options.images[0]}: none of the images can be read; nothing was drawn.")
     if len(chosen) < len(found):
-        print(f"drawing {len(chosen)} of the {len(found)} images; limit={len(found)} draws all of them")
+        print(f"drew {len(drawn)} of the {len(found)} images; limit={len(found)} draws all of them")
     print(f"pictures: {out}", flush=True)
     return SKIPPED if unreadable else DONE
 
 
 def true_classes(trained) -> dict[Path, int]:
     """Class id by absolute path of the images that a run was evaluated on; empty if its data cannot be found."""
-    from ufgir.inference.evaluate import configs_of
+    from ufgir.inference.evaluate import INFERENCE_ONLY
     from ufgir.training.build import build_data
 
     try:
-        splits = build_data(configs_of(trained)[0]).splits
+        splits = build_data(trained.config.updated(INFERENCE_ONLY, check=False)).splits
     except (UserError, AttributeError):
         return {}
     tables = [table for role, table in splits.roles.items() if role != "train"]

@@ -86,6 +86,14 @@ def test_a_dry_run_writes_the_files(run, tmp_path, capsys):
         assert made[part] == trained[part], "the command in the card makes another run"
 
 
+def test_no_path_of_this_machine_is_in_a_command():
+    given = ["dataset.root=../me", "backbone.checkpoint=me.pth", "+optim.a={b:/home/me,c:1}", "x=[1,'~/me']", "x=1/2"]
+    assert hub_module.public_overrides([*given, "+logger=wandb", "~callbacks", "keep_rate=[0.7,0.5]"]) == [
+        "dataset.root=DIR", "backbone.checkpoint=FILE", "+optim.a={b:FILE,c:1}", "x=[1,'FILE']", "x=1/2", "~callbacks",
+        "keep_rate=[0.7,0.5]",
+    ]  # fmt: skip
+
+
 def test_weights_without_results(run, tmp_path):
     alone = tmp_path / "model.pt"
     alone.write_bytes((run / "model.pt").read_bytes())

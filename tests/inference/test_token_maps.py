@@ -12,6 +12,7 @@ from packaging.version import Version
 from PIL import Image
 
 import ufgir
+from tiny import make_data, train
 from ufgir.cli import run_command
 from ufgir.data.images import load_image
 from ufgir.errors import UfgirWarning
@@ -25,7 +26,6 @@ from ufgir.inference.token_maps import (
     group_colors,
     paint_patches,
     paint_values,
-    picture_names,
 )
 from ufgir.inference.token_trace import PatchMap, PatchState, read_patches, trace_tokens
 from ufgir.visualize import main
@@ -101,19 +101,6 @@ def test_the_panels_of_a_figure_are_the_pixels_of_the_image(layers):
     assert len(rows) == 1 and (shown[rows[0] : rows[0] + large, GAP : GAP + large] == expected).all()
 
 
-@pytest.mark.parametrize(
-    ("paths", "names"),
-    [
-        ([], []),
-        (["leaves/a.jpg", "leaves/b.jpg"], ["a", "b"]),
-        (["x/one/a.jpg", "x/two/a.jpg", "x/b.jpg"], ["one-a", "two-a", "x-b"]),
-        (["one/x/a.jpg", "two/x/a.jpg", "x/a.png"], ["x-a", "x-a-2", "x-a-3"]),
-    ],
-)
-def test_names_of_pictures(paths, names):
-    assert picture_names(list(map(Path, paths))) == [f"{name}.png" for name in names]
-
-
 @pytest.fixture
 def draw(here, capsys):
     """Runs the command: exit code, and what it printed on both streams."""
@@ -130,10 +117,10 @@ def names(folder: str) -> list[str]:
 
 
 def test_a_run_ends_with_pictures_of_test_images_as_the_command_draws_them(draw):
-    assert names("run/tokens") == [f"kind_{number}-test_0.png" for number in range(4)]
+    assert names("run/tokens") == [f"{number}-test_0.png" for number in (1, 2, 3, 4)]
     code, printed, _ = draw("images=da,ta (1)/images/kind_2/test_0.png", "out=agai,n (1)")
     assert code == 0 and printed.endswith("pictures: agai,n (1)\n")
-    with Image.open("agai,n (1)/test_0.png") as again, Image.open("run/tokens/kind_2-test_0.png") as in_run:
+    with Image.open("agai,n (1)/1-test_0.png") as again, Image.open("run/tokens/3-test_0.png") as in_run:
         assert again.size == in_run.size == (5 * (384 + GAP) + GAP, 706)
         assert (np.asarray(again)[100:] == np.asarray(in_run)[100:]).all(), "all but the heading"
 
@@ -142,14 +129,14 @@ def test_a_pattern_a_folder_and_rollout(draw):
     arguments = ("images=da,ta (1)/images/kind_*/test_0.png", "images=da,ta (1)/images/kind_1")
     code, printed, _ = draw(*arguments, "out=many", "limit=4", "rollout=true")  # 4 images and 6, one of them the same
     assert code == 0 and "4 of the 9 images" in printed and "limit=9" in printed
-    assert names("many") == [f"kind_{name}.png" for name in ("0-test_0", "1-test_1", "1-train_1", "2-test_0")]
-    assert load_image(Path("many/kind_1-test_1.png")).width == 6 * (384 + GAP) + GAP
+    assert names("many") == [f"{name}.png" for name in ("1-test_0", "2-test_0", "3-test_1", "4-train_1")]
+    assert load_image(Path("many/3-test_1.png")).width == 6 * (384 + GAP) + GAP
 
 
 def test_images_that_cannot_be_read_and_mistakes(draw, here):
     Path("broken.png").write_text("no image")
     code, _, told = draw("images=broken.png", "images=da,ta (1)/images/kind_0/val_0.png", "out=some")
-    assert code == 3 and told.startswith("skipped: broken.png (") and names("some") == ["val_0.png"]
+    assert code == 3 and told.startswith("skipped: broken.png (") and names("some") == ["2-val_0.png"]
     before = names(".")
     for arguments, part in (
         (("images=broken.png", "out=none"), "broken.png"),
@@ -163,6 +150,21 @@ def test_images_that_cannot_be_read_and_mistakes(draw, here):
         code, printed, told = draw(*arguments)
         assert code == 2 and printed == "" and part in told, told
     assert names(".") == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_in_any_precision_is_drawn(dtype):
+    options = dict(num_classes=3, img_size=32, reducer="evit", keep_rate=0.5, cache=True)
+    model = ufgir.create_model("micro", **options).to(dtype)
+    trace = trace_tokens(model, torch.zeros(3, 32, 32, dtype=torch.uint8), rollout=True)
+    assert draw_trace(trace, ("a", "b", "c")).startswith(b"\x89PNG") and len(trace.stages) == 3
+
+
+def test_a_holdout_run_draws_test_images_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_data(Path("data"))
+    _, folder = train("callbacks=tokens", "protocol=holdout", "trainer.max_epochs=1")
+    assert names(folder / "tokens") == [f"{number}-test_0.png" for number in (1, 2, 3, 4)]
 
 
 def test_a_run_is_not_lost_for_a_picture(tmp_path):

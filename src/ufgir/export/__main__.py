@@ -27,8 +27,7 @@ from pydantic import Field
 
 from ufgir.cli import DONE, TrainedOptions, parse_options, run_command
 from ufgir.errors import UserError
-from ufgir.export.output import OutputFolder
-from ufgir.utils import expand_path
+from ufgir.utils import expand_path, staged
 
 FILES = {
     "onnx": ("model.onnx", "preprocessing.json", "classify.py"),
@@ -52,36 +51,35 @@ def main(arguments: list[str]) -> int:
     options = parse_options(Options, arguments)
     if options.format == "onnx" and (missing := [name for name in ONNX_PACKAGES if not find_spec(name)]):
         raise UserError(f"format=onnx needs {', '.join(missing)}. Run: pip install {' '.join(missing)}")
-    output = None if options.out is None else given_output(options.out, options.format)
+    out = None if options.out is None else given_output(options.out, options.format)
 
     from ufgir.export.check import Job, example_images
     from ufgir.export.graph import write_onnx, write_torchexport
     from ufgir.export.timm import write_timm
 
-    trained = options.load()
-    if output is None:
-        output = OutputFolder(trained.place / "export" / options.format, FILES[options.format], overwrite=True)
-        output.check()
+    trained = options.load() if out is None else None
+    path, names = out or (trained.place / "export" / options.format, FILES[options.format])
     given = options.model_dump(exclude_none=True, by_alias=True)
     data = {key: value for key, value in given.items() if key.startswith("dataset")}
     tolerance = options.tolerance
     if tolerance is None:
         tolerance = 0.0 if options.format == "timm" else 1e-3
-    with output.staged() as folder:
+    with staged(path, names, replace=out is None) as folder:
+        trained = trained or options.load()
         print(f"writing {options.format} and checking it; this takes seconds to minutes", file=sys.stderr, flush=True)
         job = Job(trained, trained.model.float(), *example_images(trained, data), tolerance)
         write = {"onnx": write_onnx, "torchexport": write_torchexport, "timm": write_timm}[options.format]
-        lines = write(job, folder / output.names[0])
+        lines = write(job, folder / names[0])
     print(*lines, sep="\n")
-    print(f"export: {output.path / output.names[0]}", flush=True)
+    print(f"export: {path / names[0]}", flush=True)
     return DONE
 
 
-def given_output(out: str, format: str) -> OutputFolder:
-    """The folder that `out` names, or the folder and name of the file.
+def given_output(out: str, format: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder that `out` names or that its file is in, and the names of the files.
 
     Raises:
-        UserError: the file has the ending of another format, or files are there already.
+        UserError: the file has the ending of another format.
     """
     path, (name, *others) = expand_path("out", out), FILES[format]
     ending, endings = Path(name).suffix, [Path(names[0]).suffix for names in FILES.values()]
@@ -89,9 +87,7 @@ def given_output(out: str, format: str) -> OutputFolder:
         raise UserError(f"out={out}: expected a folder or a new file *{ending} for format={format}.")
     if path.suffix == ending:
         path, name = path.parent, path.name
-    output = OutputFolder(path, (name, *others))
-    output.check()
-    return output
+    return path, (name, *others)
 
 
 if __name__ == "__main__":

@@ -9,41 +9,14 @@ from torch import Tensor
 
 from ufgir.data.transforms import IMAGENET_MEAN, IMAGENET_STD, decode_for_test, normalize
 from ufgir.errors import RunFailed, UserError
-from ufgir.inference.evaluate import configs_of, test_data
-from ufgir.inference.token_maps import spread
+from ufgir.inference.evaluate import INFERENCE_ONLY, other_dataset, test_data
+from ufgir.inference.token_maps import evenly_spaced
 from ufgir.models import ReducedViT
 from ufgir.training.checkpoint import weights_digest
 from ufgir.training.trained import Trained
 
 MOST = 16  # images to check on
 BATCH_SIZES = (1, 3, 5)  # that the model was not traced with; all images at once besides
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How far the logits of an exported model are from the model's.
-
-    Attributes:
-        images: which images were classified.
-        batch_sizes: how many at a time.
-        largest_difference: of a logit, absolute.
-        largest_logit: of the model, absolute.
-        other_answers: images whose best class is another one.
-    """
-
-    images: str
-    batch_sizes: list[int]
-    largest_difference: float
-    largest_logit: float
-    other_answers: int
-
-    def __str__(self) -> str:
-        *sizes, last = self.batch_sizes
-        return (
-            f"{self.images}, in batches of {', '.join(map(str, sizes))} and {last}: logits differ by at most "
-            f"{self.largest_difference:.2g} (the largest is {self.largest_logit:.3g}), "
-            f"{self.other_answers or 'no'} answers differ"
-        )
 
 
 @dataclass(frozen=True)
@@ -68,33 +41,50 @@ class Job:
     def reducer(self) -> str:
         return str(self.trained.config.reducer.name)
 
-    def compare(self, exported: Callable[[Tensor], Tensor], must_equal: str | None = None) -> Comparison:
+    def compare(self, exported: Callable[[Tensor], Tensor], must_equal: str | None = None) -> dict[str, Any]:
         """Run the model and the exported one on batches of several sizes.
 
         Args:
             exported: images (B, 3, S, S) -> logits (B, classes).
             must_equal: what `exported` is, for the message, if it must agree within the tolerance.
 
+        Returns:
+            `images` (which), `batch_sizes`, `largest_difference` of a logit and `largest_logit` of the model, absolute,
+            and `other_answers`: images whose best class is another one.
+
         Raises:
             RunFailed: it does not.
         """
         sizes = [*BATCH_SIZES, len(self.images)]
-        difference, largest, others = 0.0, 0.0, 0
-        for size in sizes:
-            batch = self.images[torch.arange(size) % len(self.images)]
-            with torch.inference_mode():
-                expected, found = self.model(batch), exported(batch.clone())
-            difference = max(difference, (found - expected).abs().max().nan_to_num(torch.inf).item())
-            largest = max(largest, expected.abs().max().item())
-            others = max(others, int((found.argmax(dim=1) != expected.argmax(dim=1)).sum()))
-        comparison = Comparison(self.description, sizes, difference, largest, others)
-        if must_equal is not None and difference > self.tolerance:
+        index = [torch.arange(size) % len(self.images) for size in sizes]
+        with torch.inference_mode():
+            pairs = [(self.model(batch), exported(batch.clone())) for batch in map(self.images.__getitem__, index)]
+        expected, found = map(torch.cat, zip(*pairs, strict=True))
+        is_other = found.argmax(dim=1) != expected.argmax(dim=1)
+        comparison = {
+            "images": self.description,
+            "batch_sizes": sizes,
+            "largest_difference": (found - expected).abs().max().nan_to_num(torch.inf).item(),
+            "largest_logit": expected.abs().max().item(),
+            "other_answers": len(torch.cat(index)[is_other].unique()),
+        }
+        if must_equal is not None and comparison["largest_difference"] > self.tolerance:
             raise RunFailed(
-                f"{must_equal} does not compute what the model does; nothing was written. {comparison}; "
+                f"{must_equal} does not compute what the model does; nothing was written. {describe(comparison)}; "
                 f"tolerance={self.tolerance:g} is accepted. Near ties between tokens may be decided differently: if so "
                 "few answers are acceptable, give a larger tolerance=."
             )
         return comparison
+
+
+def describe(comparison: Mapping[str, Any]) -> str:
+    """What `Job.compare` found, in a line."""
+    *sizes, last = comparison["batch_sizes"]
+    return (
+        f"{comparison['images']}, in batches of {', '.join(map(str, sizes))} and {last}: logits differ by at most "
+        f"{comparison['largest_difference']:.2g} (the largest is {comparison['largest_logit']:.3g}), "
+        f"{comparison['other_answers'] or 'no'} answers differ"
+    )
 
 
 def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor, str]:
@@ -107,11 +97,11 @@ def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor
     Raises:
         UserError: the data that the options name cannot be read.
     """
-    changes = {"dataset.cache": "none"} if trained.config.dataset.is_ours else {}
+    base, dataset = trained.config.updated(INFERENCE_ONLY, check=False), options.get("dataset")
+    size, changes = base.image_size, {"dataset.cache": "none"} if base.dataset.is_ours else {}
     changes |= {key: value for key, value in options.items() if key != "dataset"}
-    size, dataset = trained.config.image_size, options.get("dataset")
     try:
-        (config,) = configs_of(trained, dataset=dataset, changes=changes)
+        config = base.updated({**other_dataset(dataset, base), **changes})
         splits = test_data(trained, config, own=dataset is None).splits
     except UserError as error:
         if options:
@@ -119,7 +109,7 @@ def example_images(trained: Trained, options: Mapping[str, str]) -> tuple[Tensor
         images = torch.randn(MOST, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images, f"{MOST} images of noise, as no test images were found ({error.messages[0].rstrip('.')})"
     table, kind = (splits.val, "validation") if splits.test is None else (splits.test, "test")
-    decoded = decode_for_test(spread(splits.paths(table), MOST), config.resize, size)
+    decoded = decode_for_test(evenly_spaced(splits.paths(table), MOST), config.resize, size)
     images = normalize(torch.stack([pixels for _, pixels in decoded]))
     return images, f"{len(images)} of the {len(table)} {kind} images of {config.dataset.name}"
 

@@ -4,16 +4,16 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ufgir.errors import RunFailed, summarize
-from ufgir.export.check import Comparison, Job, preprocessing
-from ufgir.export.output import write_json
+from ufgir.export.check import Job, describe, preprocessing
+from ufgir.utils import write_json
 
 SCRIPT = Path(__file__).with_name("templates") / "classify.py"
 CDIST = torch.ops.aten.cdist.default
@@ -29,7 +29,7 @@ def write_torchexport(job: Job, file: Path) -> list[str]:
     Raises:
         RunFailed: the model has no such graph, or the file computes something else.
     """
-    graph = trace(job)
+    graph = trace(job.model, job.images, job.reducer)
     with quiet():
         with file.open("wb") as stream:  # given a path, torch hides why it cannot write there
             torch.export.save(graph, stream)
@@ -37,7 +37,7 @@ def write_torchexport(job: Job, file: Path) -> list[str]:
     comparison = job.compare(loaded, f"the graph of a model with reducer={job.reducer}")
     write_preprocessing(job, file, comparison)
     return [
-        f"the file loaded back on {comparison}",
+        f"the file loaded back on {describe(comparison)}",
         f'use: torch.export.load("{file.name}").module()(images), images as preprocessing.json says',
     ]
 
@@ -53,8 +53,30 @@ def write_onnx(job: Job, file: Path) -> list[str]:
     """
     import onnxruntime  # an optional package
 
-    size = sum(value.nbytes for value in job.model.state_dict().values())
-    graph = trace(job)
+    save_onnx(job.model, job.images, file, job.reducer)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    comparison = job.compare(
+        lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]),
+        f"the ONNX file of a model with reducer={job.reducer}",
+    )
+    write_preprocessing(job, file, comparison)
+    file.with_name(SCRIPT.name).write_bytes(SCRIPT.read_bytes())
+    return [f"onnxruntime against PyTorch on {describe(comparison)}"]
+
+
+def save_onnx(model: nn.Module, images: Tensor, file: Path, reducer: str) -> None:
+    """Write a model as ONNX: `images` (B, 3, S, S) of any B -> `logits` (B, classes).
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        images: to trace it with.
+        reducer: of the model, for the message.
+
+    Raises:
+        RunFailed: the model cannot be written as ONNX.
+    """
+    size = sum(value.nbytes for value in model.state_dict().values())
+    graph = trace(model, images, reducer)
     try:
         # Not the older exporter: it freezes the number of ATS's tokens, and ToMe's batch.
         with quiet():
@@ -67,36 +89,28 @@ def write_onnx(job: Job, file: Path) -> list[str]:
     except OSError:  # the disk's, not the model's
         raise
     except Exception as error:  # operations that ONNX or the exporter does not have
-        raise cannot_export(job, "as ONNX", error) from error
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    comparison = job.compare(
-        lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]),
-        f"the ONNX file of a model with reducer={job.reducer}",
-    )
-    write_preprocessing(job, file, comparison)
-    file.with_name(SCRIPT.name).write_bytes(SCRIPT.read_bytes())
-    return [f"onnxruntime against PyTorch on {comparison}"]
+        raise export_error(reducer, "as ONNX", error) from error
 
 
-def trace(job: Job) -> ExportedProgram:
-    """Trace the model with `torch.export`: images (B, 3, S, S) of its own size S and any B -> logits (B, classes).
+def trace(model: nn.Module, images: Tensor, reducer: str) -> ExportedProgram:
+    """Trace a model with `torch.export`: images (B, 3, S, S) of its own size S and any B -> logits (B, classes).
 
     Raises:
         RunFailed: it cannot be traced: its reducer branches on values, or its shapes depend on them.
     """
-    pair = job.images[torch.arange(2) % len(job.images)]  # a batch of one would be taken for a constant
+    pair = images[torch.arange(2) % len(images)]  # a batch of one would be taken for a constant
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(job.model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},))
+            return torch.export.export(model, (pair,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # torch raises dozens of types for what it cannot trace
-        raise cannot_export(job, "as a graph", error) from error
+        raise export_error(reducer, "as a graph", error) from error
 
 
-def cannot_export(job: Job, form: str, error: BaseException) -> RunFailed:
+def export_error(reducer: str, form: str, error: BaseException) -> RunFailed:
     while error.__cause__ is not None:  # torch wraps the error into advice for its own developers
         error = error.__cause__
     reason = summarize(error)
-    return RunFailed(f"a model with reducer={job.reducer} cannot be written {form}; nothing was written ({reason}).")
+    return RunFailed(f"a model with reducer={reducer} cannot be written {form}; nothing was written ({reason}).")
 
 
 @contextmanager
@@ -125,6 +139,6 @@ def distances(x: Tensor, y: Tensor, p: float = 2.0, mode: int | None = None) -> 
     return (left @ right.transpose(1, 2)).clamp(min=0).sqrt()
 
 
-def write_preprocessing(job: Job, file: Path, comparison: Comparison) -> None:
-    content = {"model": file.name, **preprocessing(job.trained), "check": asdict(comparison)}
+def write_preprocessing(job: Job, file: Path, comparison: dict[str, Any]) -> None:
+    content = {"model": file.name, **preprocessing(job.trained), "check": comparison}
     write_json(file.with_name("preprocessing.json"), content)

@@ -13,15 +13,20 @@ from huggingface_hub.errors import HfHubHTTPError
 from ufgir.config import RunConfig, axes
 from ufgir.errors import RunFailed, UserError, exception_chain, summarize
 from ufgir.export.check import preprocessing
-from ufgir.export.output import write_json
 from ufgir.training.checkpoint import save_weights, weights_digest
 from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained
+from ufgir.utils import write_json
 
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md.jinja"
 TAGS = ("image-classification", "fine-grained", "vision-transformer", "token-reduction")
 NAMELESS = ("csv", "folder")  # data sets without a usual place
 PRIVATE = ("data_root", "output_root", "logger", "keep", "hydra", "trainer.progress")  # of a machine or an account
+PATHS = {  # in an override, and what stands for them
+    r"(?<=dataset\.root=).+": "DIR",
+    r"(?<=backbone\.checkpoint=)(?!null$).+": "FILE",
+    r"""(?<=[=:\[,'"])\s*[/~][^,\]}'"]*""": "FILE",
+}
 LOGIN = "Run `hf auth login`, or set HF_TOKEN"
 
 
@@ -60,10 +65,6 @@ def public_config(config: RunConfig) -> RunConfig:
     values.update(data_root="data", output_root="outputs", logger={})
     if "root" in dataset:
         dataset["root"] = None if dataset["name"] in NAMELESS else f"data/{dataset['name']}"
-    if Path(dataset.get("images", "")).expanduser().is_absolute():
-        dataset["images"] = "images"
-    if values["backbone"]["checkpoint"]:
-        values["backbone"]["checkpoint"] = Path(values["backbone"]["checkpoint"]).name
     return RunConfig.load(without_folders(values), check=False)
 
 
@@ -81,19 +82,10 @@ def public_results(trained: Trained) -> dict[str, Any]:
 
 def public_overrides(overrides: Sequence[str]) -> list[str]:
     """The overrides of a run that change its numbers, `DIR` and `FILE` in the place of paths."""
-    public = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        name = key.lstrip("+~")
-        if re.match(rf"({'|'.join(map(re.escape, PRIVATE))})($|[./])", name):
-            continue
-        if name in ("dataset.root", "dataset.images"):
-            value = "DIR" if name == "dataset.root" else "images"
-        elif name == "backbone.checkpoint" and value != "null":
-            value = "FILE"
-        elif value.strip("'\"").startswith(("/", "~")):
-            value = "FILE"
-        public.append(f"{key}{equals}{value}")
+    private = rf"[+~]*({'|'.join(map(re.escape, PRIVATE))})($|[./=])"
+    public = [override for override in overrides if not re.match(private, override)]
+    for path, name in PATHS.items():
+        public = [re.sub(path, name, override) for override in public]
     return public
 
 
@@ -167,11 +159,10 @@ def upload(folder: Path, repository: str, private: bool) -> str:
         return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Trained with ufgir"))
     except Exception as error:  # of a dozen types
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-        if status == 401:
-            raise UserError(f"the Hugging Face Hub does not know this token; {state}. {LOGIN}.") from error
-        if status == 403:
+        if status in (401, 403):
             raise UserError(
-                f"repo={repository}: this login may not write there; {state}. Use your own name or organization."
+                f"repo={repository}: this login may not write there ({summarize(error)}); {state}. {LOGIN}, or use "
+                "your own name or organization."
             ) from error
         is_network = status is None and any(isinstance(cause, OSError) for cause in exception_chain(error))
         what = "cannot be reached" if is_network else "refused the files"

@@ -10,9 +10,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from ufgir.errors import RunFailed
-from ufgir.export.check import Job, preprocessing
-from ufgir.export.output import write_json
+from ufgir.export.check import Job, describe, preprocessing
 from ufgir.models import ReducedViT
+from ufgir.utils import write_json
 
 LEFT_OUT = {
     "cache.": "the CLR tokens of the cross-layer cache",
@@ -47,7 +47,7 @@ def write_timm(job: Job, file: Path) -> list[str]:
     if content["num_classes"]:
         is_same = not job.model.reducers and job.model.cache is None
         comparison = job.compare(loaded, "timm's model" if is_same else None)
-        lines.append(f"timm's model, which keeps all tokens, against ours on {comparison}")
+        lines.append(f"timm's model, which keeps all tokens, against ours on {describe(comparison)}")
     arguments = {"num_classes": content["num_classes"], **content["model_args"], "checkpoint_path": file.name}
     shown = ", ".join([repr(content["architecture"]), *(f"{name}={value!r}" for name, value in arguments.items())])
     return [*lines, f"use: timm.create_model({shown})"]

@@ -93,7 +93,7 @@ def confusion_sheet(pairs: pd.DataFrame, images: pd.DataFrame, splits: Splits) -
 
     Args:
         pairs: of `evaluate.confusions`.
-        images: of `evaluate.Tested`.
+        images: of `evaluate.test_once`.
         splits: for images of classes of which none was recognized.
     """
     side, gap, middle, label, head = 150, 8, 44, 50, 64

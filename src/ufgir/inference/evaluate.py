@@ -1,32 +1,32 @@
-"""A trained model tested again: its numbers, each image and class, what it confuses, and its keep-rate curve."""
+"""A trained model classifies images, or is tested again: numbers, each image and class, confusions, keep-rate curve."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pandas as pd
+import torch
+from lightning.fabric import Fabric
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassCalibrationError, MulticlassF1Score
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_f1_score
 
 from ufgir.config import RunConfig
 from ufgir.config.compose import compose
-from ufgir.config.schema import rate_text
+from ufgir.config.schema import rate_text, resolved_precision
 from ufgir.data import ImageDataModule
+from ufgir.data.transforms import decode_for_test, normalize
 from ufgir.errors import UserError
 from ufgir.inference.contact_sheet import confusion_sheet
-from ufgir.inference.predict import classify
 from ufgir.models import ReducedViT, count_macs
 from ufgir.training.build import build_data
 from ufgir.training.facts import reset_peak_memory
 from ufgir.training.module import LitClassifier
-from ufgir.training.predictions import Predictions, write_predictions
+from ufgir.training.predictions import Prediction, Predictions, top_classes, write_predictions
 from ufgir.training.run import evaluate as run_test
 from ufgir.training.run import quiet_lightning
-from ufgir.training.run_folder import RunFolder
 from ufgir.training.trained import Trained, for_this_machine
 from ufgir.utils import atomic_write, expand_path
 
@@ -37,31 +37,33 @@ INFERENCE_ONLY = {
 }  # fmt: skip
 
 
-@dataclass
-class Tested:
-    """What came of one test.
+def classify(
+    model: ReducedViT, config: RunConfig, paths: Iterable[Path], batch_size: int
+) -> Iterator[tuple[Path, Prediction | str]]:
+    """Classify image files, prepared as the test pass prepares them. Threads decode ahead of the model.
 
-    Attributes:
-        numbers: as they are written to JSON.
-        images: a row for each image in the order of the table: `path`, `class_id`, `prediction`, `predicted` (class
-            id), `confidence` (its probability) and `correct`.
+    Args:
+        model: used in the mode in which it is.
+        config: of its run, for this machine.
+        paths: image files; no more than three batches of them are in memory.
+        batch_size: images in one pass through the model.
+
+    Yields:
+        each path in its order, with the prediction or with the reason why it cannot be read.
     """
-
-    numbers: dict[str, Any]
-    images: pd.DataFrame
-
-
-class Scores(Predictions):
-    """Also computes macro F1 and the calibration error of 15 bins in percent."""
-
-    def __init__(self, num_classes: int) -> None:
-        self.f1 = MulticlassF1Score(num_classes, average="macro", validate_args=False)
-        self.ece = MulticlassCalibrationError(num_classes, n_bins=15, validate_args=False)
-
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        super().add(logits, labels)
-        self.f1.update(logits, labels)
-        self.ece.update(logits.softmax(dim=1), labels)
+    with quiet_lightning():
+        fabric = Fabric(accelerator=config.trainer.accelerator, devices=1, precision=resolved_precision(config))
+        module = fabric.setup_module(model)
+    images = decode_for_test(paths, config.resize, config.image_size, ahead=2 * batch_size)
+    while batch := list(islice(images, batch_size)):
+        readable = [pixels for _, pixels in batch if isinstance(pixels, Tensor)]
+        predictions: Iterator[Prediction] = iter(())
+        if readable:
+            with torch.inference_mode():
+                pixels = fabric.to_device(torch.stack(readable))
+                predictions = iter(top_classes(module(normalize(pixels)).float()))
+        for path, pixels in batch:
+            yield path, pixels if isinstance(pixels, str) else next(predictions)
 
 
 def configs_of(
@@ -91,8 +93,7 @@ def configs_of(
         changes |= {"fold": None, "folds": None}
     budget = {} if image_size is None else {"image_size": image_size}
     base = trained.config.updated({**INFERENCE_ONLY, **budget}, check=False)
-    if dataset is not None:
-        changes = {"dataset": {**compose([f"dataset={dataset}"])["dataset"], "resize": base.resize}, **changes}
+    changes = {**other_dataset(dataset, base), **changes}
     configs, errors = [], []
     for rate in keep_rates or [base.keep_rate]:
         try:
@@ -103,6 +104,11 @@ def configs_of(
         raise UserError(*dict.fromkeys(errors))
     here = {"trainer": for_this_machine(configs[0]).trainer.model_dump(), "batch_size": batch_size or base.batch_size}
     return [config.updated(here, check=False) for config in configs]
+
+
+def other_dataset(name: str | None, config: RunConfig) -> dict[str, Any]:
+    """The change of a configuration to another file of the group `dataset`, at the same resize; none without a name."""
+    return {"dataset": {**compose([f"dataset={name}"])["dataset"], "resize": config.resize}} if name else {}
 
 
 def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataModule:
@@ -117,12 +123,10 @@ def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataMod
         UserError: the data are missing, broken, or have other classes than the weights.
     """
     arguments = config.dataset.arguments()
-    if own and trained.folder is not None and config.dataset.is_ours and arguments.get("format") in ("csv", "folder"):
-        if arguments.get("root") is None:
-            raise UserError("dataset.root: missing. Give dataset.root=DIR, the folder of the data set.")
-        images = expand_path("dataset.root", arguments["root"]).absolute() / arguments.get("images", "images")
+    has_tables = config.dataset.is_ours and arguments.get("format") in ("csv", "folder")
+    if own and trained.folder is not None and has_tables and (root := arguments.get("root")) is not None:
+        images = expand_path("dataset.root", root).absolute() / arguments.get("images", "images")
         if not images.is_dir():
-            root = arguments["root"]
             raise UserError(f"dataset.root={root}: there is no folder {images}. Give dataset.root=DIR where it is now.")
         places = {"format": "csv", "root": str(trained.folder.splits), "images": str(images), "expected": None}
         config = config.updated({f"dataset.{name}": value for name, value in places.items()}, check=False)
@@ -144,25 +148,32 @@ def test_data(trained: Trained, config: RunConfig, *, own: bool) -> ImageDataMod
     return data
 
 
-def test_once(trained: Trained, model: ReducedViT, config: RunConfig, data: ImageDataModule) -> Tested:
-    """Test a model on the test table, or on the validation table with `protocol=val`."""
-    role = "val" if config.protocol == "val" else "test"
-    one_table = config.updated({"protocol": role, "fold": None, "folds": None}, check=False)
-    scores = Scores(data.num_classes)
+def test_once(model: ReducedViT, config: RunConfig, data: ImageDataModule) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Test a model on the test table, or on the validation table with `protocol=val`.
+
+    Returns:
+        the numbers, as they are written to JSON; and a row for each image in the order of the table: `path`,
+        `class_id`, `prediction`, `predicted` (class id), `confidence` (its probability) and `correct`.
+    """
+    role, predictions = "val" if config.protocol == "val" else "test", Predictions()
     gmacs = round(count_macs(model, config.image_size) / 1e9, 4)
     module = LitClassifier(model, num_classes=data.num_classes)
     reset_peak_memory()  # another keep rate may have been tested before
     with quiet_lightning():
-        untrained = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-        numbers = run_test(RunFolder(trained.weights.parent), one_table, data, module, untrained, [scores])
-    numbers |= {f"{role}_f1": round(100 * scores.f1.compute().item(), 4)}
-    numbers |= {f"{role}_ece": round(100 * scores.ece.compute().item(), 4)}
-    numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
-    numbers |= {"image_size": config.image_size, "gmacs": gmacs}
-    images = pd.DataFrame(scores.rows(data.splits, role), columns=["path", "class_id", "prediction"])
+        numbers = run_test(config, data, module, [role], [predictions])
+    images = pd.DataFrame(predictions.rows(data.splits, role), columns=["path", "class_id", "prediction"])
     images["predicted"] = [prediction.classes[0] for prediction in images["prediction"]]
     images["confidence"] = [prediction.probabilities[0] for prediction in images["prediction"]]
-    return Tested(numbers, images.assign(correct=images["class_id"] == images["predicted"]))
+    images["correct"] = images["class_id"] == images["predicted"]
+    truth, predicted, confidence, correct = (
+        torch.from_numpy(images[name].to_numpy(copy=True))
+        for name in ("class_id", "predicted", "confidence", "correct")
+    )
+    f1 = multiclass_f1_score(predicted, truth, data.num_classes, average="macro")
+    ece = binary_calibration_error(confidence.float(), correct.long(), n_bins=15)  # that of the most probable class
+    numbers |= {f"{role}_f1": round(100 * f1.item(), 4), f"{role}_ece": round(100 * ece.item(), 4)}
+    numbers |= {"dataset": data.splits.name, "protocol": config.protocol, "keep_rate": config.keep_rate}
+    return {**numbers, "image_size": config.image_size, "gmacs": gmacs}, images
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:
@@ -182,19 +193,20 @@ def recalibrate(model: ReducedViT, config: RunConfig, paths: Sequence[Path]) -> 
     """
     model.eval()
     norms = batch_norms(model)
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         for name, value in list(norm.named_buffers()):
             setattr(norm, name, value.clone())
         norm.reset_running_stats()
         norm.train()
-        norm.momentum, before = None, norm.momentum  # the mean over all batches
+        norm.momentum = None  # the mean over all batches
     order = np.random.default_rng(0).permutation(len(paths))  # tables are sorted by class
     whole = len(paths) // config.batch_size * config.batch_size or len(paths)
     for _ in classify(model, config, [paths[number] for number in order[:whole]], config.batch_size):
         pass
-    for norm in norms:
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
-        norm.momentum = before
+        norm.momentum = momentum
 
 
 def class_table(images: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
@@ -223,10 +235,10 @@ def confusions(images: pd.DataFrame) -> pd.DataFrame:
     return pairs.sort_values(["times", "confidence"], ascending=False, kind="stable", ignore_index=True)
 
 
-def write_test(tested: Tested, data: ImageDataModule, folder: Path) -> None:
-    """Write the tables and pictures of one test."""
+def write_test(images: pd.DataFrame, data: ImageDataModule, folder: Path) -> None:
+    """Write the tables and pictures of one test, given its images as of `test_once`."""
     folder.mkdir(exist_ok=True)
-    names, images = data.class_names, tested.images
+    names = data.class_names
     rows = images[["path", "class_id", "prediction"]].itertuples(index=False, name=None)
     write_predictions(folder / "predictions.csv", rows, names)
     pairs = confusions(images)
@@ -239,9 +251,9 @@ def write_test(tested: Tested, data: ImageDataModule, folder: Path) -> None:
             table.round(4).to_csv(stream, index=False, lineterminator="\n")
     with atomic_write(folder / "confusions.png", "wb") as stream:
         confusion_sheet(pairs, images, data.splits).save(stream, format="png", optimize=True)
-    matrix = np.zeros((len(names), len(names)), int)
-    np.add.at(matrix, (images["class_id"], images["predicted"]), 1)
-    save_figure(matrix_figure(matrix, names, data.splits.name), folder, "confusion_matrix", ("png",))
+    classes = pd.Index(range(len(names)))
+    matrix = pd.crosstab(images["class_id"], images["predicted"]).reindex(classes, columns=classes, fill_value=0)
+    save_figure(matrix_figure(matrix.to_numpy(), names, data.splits.name), folder, "confusion_matrix", ("png",))
 
 
 def write_curve(points: Sequence[Mapping[str, Any]], trained: Trained, classes: int, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Pictures of what a model does with the patches of images, and the callback that draws them at the end of a test."""
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -47,20 +46,18 @@ def draw_images(
     model: ReducedViT,
     images: Iterable[tuple[Path, Tensor | str]],
     folder: Path,
-    names: Sequence[str],
     *,
     arguments: Mapping[str, Any],
     class_names: Sequence[str],
     true_classes: Mapping[Path, int] | None = None,
     rollout: bool = False,
 ) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Write a picture for each image.
+    """Write a picture for each image, `<number>-<name>.png` with its place among the images from 1.
 
     Args:
-        model: whose tokens are drawn, in full precision.
+        model: whose tokens are drawn.
         images: what `ufgir.data.transforms.decode_for_test` yields.
         folder: for the pictures; made for the first image that can be read.
-        names: of the pictures, one for each image.
         arguments: of `create_model` that made the model, for the heading.
         class_names: in the order of the class ids.
         true_classes: class id by absolute path, where it is known.
@@ -71,7 +68,7 @@ def draw_images(
     """
     description = describe_model(model, arguments)
     drawn, unreadable = [], []
-    for (path, pixels), name in zip(images, names, strict=True):
+    for number, (path, pixels) in enumerate(images, start=1):
         if isinstance(pixels, str):
             unreadable.append((path, pixels))
             continue
@@ -83,9 +80,9 @@ def draw_images(
             verdict += ", which is right" if guess == true else f", {truth}"
         title = "/".join(path.absolute().parts[-2:])  # the folder often names the class
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / name, "wb") as stream:
+        drawn.append(folder / f"{number}-{path.stem}.png")
+        with atomic_write(drawn[-1], "wb") as stream:
             stream.write(draw_trace(trace, (title, verdict, description)))
-        drawn.append(folder / name)
     return drawn, unreadable
 
 
@@ -103,20 +100,8 @@ def describe_model(model: ReducedViT, arguments: Mapping[str, Any]) -> str:
     return f"{label} · {reducer} · {head} · {size} px · {count_macs(model, size) / 1e9:.3g} GMACs an image"
 
 
-def picture_names(paths: Sequence[Path]) -> list[str]:
-    """A file name for the picture of each image: its own or, if several have the same, with its folder and a number."""
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        names = [f"{path.absolute().parent.name}-{path.stem}" for path in paths]
-    seen: Counter[str] = Counter()
-    for place, name in enumerate(names):
-        seen[name] += 1
-        names[place] = f"{name}-{seen[name]}.png" if seen[name] > 1 else f"{name}.png"
-    return names
-
-
 class TokenPictures(L.Callback):
-    """Draws images of the test table at the end of a test or, under `trainer.validate`, of the validation table.
+    """Draws images of the test table at the end of a test or, where there is none, those that `trainer.validate` sees.
 
     The pictures go into `<folder>/tokens`, and as `tokens` to every logger that takes images.
 
@@ -144,13 +129,15 @@ class TokenPictures(L.Callback):
             data, model = trainer.datamodule, pl_module.model
             if not isinstance(model, ReducedViT) or not hasattr(data, "splits"):
                 raise ValueError("they need a model of ufgir.create_model and data of ufgir.ImageDataModule")
-            table = getattr(data.splits, role)
+            if role == "val" and data.splits.test is not None:  # protocol=holdout, which is tested next
+                return
+            table = data.splits.roles[role]
             paths = data.splits.paths(table)
-            chosen = spread(paths, self.images)
+            chosen = evenly_spaced(paths, self.images)
             true = dict(zip((path.absolute() for path in paths), table["class_id"], strict=True))
             images = decode_for_test(chosen, data.resize, data.image_size, ahead=2)
             drawn, unreadable = draw_images(
-                model, images, Path(self.folder, "tokens"), picture_names(chosen), arguments=pl_module.hparams["model"],
+                model, images, Path(self.folder, "tokens"), arguments=pl_module.hparams["model"],
                 class_names=data.class_names, true_classes=true, rollout=self.rollout,
             )  # fmt: skip
             if unreadable:
@@ -158,12 +145,12 @@ class TokenPictures(L.Callback):
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):
                     logger.log_image("tokens", [str(path) for path in drawn], caption=[path.stem for path in drawn])
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, the training is done and its results count
             warnings.warn(f"callbacks.tokens: no pictures ({summarize(error)}).", UfgirWarning, stacklevel=2)
 
 
-def spread(items: Sequence, count: int) -> list:
-    """At most `count` of the items, evenly spread over them, the first one among them."""
+def evenly_spaced(items: Sequence, count: int) -> list:
+    """At most `count` of the items, evenly spaced over them, the first one among them."""
     return [items[number * len(items) // count] for number in range(count)] if len(items) > count else list(items)
 
 

@@ -101,12 +101,13 @@ def trace_tokens(model: ReducedViT, pixels: Tensor, *, rollout: bool = False) ->
     """Run a model on one image, uint8 (3, S, S), and follow its patches. The model is left as it was.
 
     Args:
-        model: in full precision.
+        model: in any precision; its weights say in which.
         pixels: as `ufgir.data.transforms.decode_for_test` yields them.
         rollout: compute `TokenTrace.rollout`, too.
     """
     outputs: list[BlockOutput] = []
-    image = normalize(pixels[None].to(next(model.parameters()).device))
+    parameter = next(model.parameters())
+    image = normalize(pixels[None].to(parameter.device)).to(parameter.dtype)
     attention = rolled = None
     with evaluating(model):
         logits = model.forward_head(model.forward_features(image, outputs.append, sources=True))

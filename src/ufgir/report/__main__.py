@@ -5,8 +5,7 @@
 runs     a folder with run folders anywhere below it, such as outputs; a CSV file with one row for each run; or
          published, the runs that the paper's authors published
 out      the folder to make; an earlier report there is replaced
-sweep    the grids that were planned, names or files separated by commas: their missing runs are listed (default: the
-         grids of sweeps/ whose runs are nearly all there)
+sweep    the grids that were planned, names or files separated by commas: their missing runs are listed, too
 compare  paper: set the published results beside these, cell by cell
 
 <out>/index.html shows everything and needs no other file; table1, cells, differences, comparison, missing (each .md,
@@ -33,9 +32,8 @@ def main(argv: list[str]) -> int:
     """Collect the runs and write the report; 3 where inputs were skipped."""
     options = parse_options(Options, argv)
     from ufgir.errors import UserError, did_you_mean
-    from ufgir.report.collect import read_csv, read_folders
+    from ufgir.report.collect import published, read_csv, read_folders
     from ufgir.report.page import check_out, make_report
-    from ufgir.report.paper import published
     from ufgir.utils import expand_path
 
     runs, out = expand_path("runs", options.runs), expand_path("out", options.out)

@@ -1,12 +1,16 @@
-"""From runs to cells: folds pooled, seeds averaged, and paired differences with their intervals."""
+"""From runs to cells: folds pooled, seeds averaged, paired differences with their intervals, and what is missing."""
 
 import numpy as np
 import pandas as pd
 
-from ufgir.report.collect import CELL
+from ufgir.config.compose import compose
+from ufgir.report.collect import CELL, normalize_rates, published
+from ufgir.sweep.grid import label, load_grid
 
 MEASURED = ["gmacs", "params_m", "images_per_second", "train_minutes", "vram_gb"]  # averaged over the runs of a cell
 RESAMPLES = 10_000
+NAMES = ["protocol", *CELL[:-1]]  # of a cell whatever its variant
+KEYS = [*NAMES, "lr"]  # what a grid may settle
 LEVEL = 95  # percent of the bootstrap distribution within the interval
 
 
@@ -55,6 +59,11 @@ def cells_of(runs: pd.DataFrame) -> pd.DataFrame:
     cells = groups["top1"].agg(n="size", mean="mean", std="std")
     cells["seeds"] = groups["seed"].agg(lambda seeds: " ".join(map(str, seeds)))
     return cells.join(groups[MEASURED].mean()).reset_index()
+
+
+def paper_cells() -> pd.DataFrame:
+    """The cells of the authors' runs, see `cells_of`."""
+    return cells_of(scored(published().runs, "test")[0])
 
 
 def main_variant(cells: pd.DataFrame, best: bool) -> pd.DataFrame:
@@ -110,3 +119,66 @@ def bootstrap_interval(values: np.ndarray, groups: np.ndarray | None = None) -> 
     draws = units[np.random.default_rng(0).integers(0, len(units), (RESAMPLES, len(units)))].sum(axis=1)
     low, high = np.percentile(draws[:, 0] / draws[:, 1], [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def planned_runs(name: str) -> pd.DataFrame:
+    """The runs of a grid: the `KEYS` that it settles, others NaN; and `seed`.
+
+    Args:
+        name: of a grid that ships, or a YAML file.
+
+    Raises:
+        UserError: it is no grid, or its words are not of this package.
+    """
+    grid = load_grid(name).model_copy(update={"published_lr": False})
+    default = {"protocol": compose(grid.words)["protocol"], "seed": 1}
+    rows = []
+    for job in grid.expand():
+        values = dict(override.partition("=")[::2] for override in job)
+        rows.append({**default, **values, "keep_rate": label(job, "keep_rate"), "lr": values.get("optim.lr")})
+    planned = pd.DataFrame(rows).reindex(columns=[*KEYS, "seed"])
+    numbers = ["image_size", "lr", "seed"]
+    planned[numbers] = planned[numbers].apply(pd.to_numeric)
+    planned["keep_rate"] = planned["keep_rate"].map(normalize_rates, na_action="ignore")
+    return planned
+
+
+def missing_runs(
+    runs: pd.DataFrame, plans: dict[str, pd.DataFrame], unfinished: pd.DataFrame, lacking: pd.DataFrame
+) -> pd.DataFrame:
+    """Runs that were planned or begun and are not finished, by cell.
+
+    Args:
+        runs: finished runs that are not limited.
+        plans: planned runs by name of the grid.
+        unfinished: runs that failed or did not end.
+        lacking: the seeds without all folds.
+
+    Returns:
+        `protocol`, `CELL` without `variant`, `absent` (runs), `seeds` and `why`.
+    """
+    done = runs.set_index([*NAMES, "seed"]).index
+    begun = unfinished[~unfinished["limited"] & ~unfinished.set_index([*NAMES, "seed"]).index.isin(done)]
+    parts = [part.assign(absent=1, seeds=part["seed"].astype(str)) for part in (begun, lacking)]
+    for name, planned in plans.items():
+        for _, part in planned.groupby(planned[KEYS].isna().apply(tuple, axis=1)):  # products that settle the same keys
+            parts.append(_absent(part, runs).assign(why=f"planned in {name}"))
+    missing = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    missing = missing.reindex(columns=[*NAMES, "absent", "seeds", "why"])
+    return missing.astype(dict.fromkeys(NAMES, object)).fillna(dict.fromkeys(NAMES, "any"))
+
+
+def _absent(planned: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Of each planned cell the number of `absent` runs and the `seeds` that they may have.
+
+    Runs count whatever their seed: one with another seed than planned stands for a planned one.
+    """
+    keys = [key for key in KEYS if planned[key].notna().all()]
+    found = runs.groupby(keys)["seed"].agg(list).to_dict()
+    rows = []
+    for key, wanted in planned.groupby(keys)["seed"]:
+        there = found.get(key, [])
+        if (absent := len(wanted) - len(there)) > 0:
+            seeds = [str(seed) for seed in wanted.unique() if seed not in there][:absent]
+            rows.append({**dict(zip(keys, key, strict=True)), "absent": absent, "seeds": " ".join(seeds)})
+    return pd.DataFrame(rows, columns=[*keys, "absent", "seeds"])

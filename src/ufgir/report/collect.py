@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import yaml
 from ufgir.config import RunConfig, axes
 from ufgir.config.identity import OBSERVERS, WITHOUT_EFFECT
 from ufgir.errors import UserError, did_you_mean, summarize
+from ufgir.sweep.grid import PUBLISHED
 from ufgir.utils import flatten
 
-# Runs of one cell differ in their seeds and folds alone. `variant` is empty unless a cell has runs of several settings.
+# Runs of one cell differ in their seeds and folds alone. `variant` has the settings in which runs would differ besides.
 CELL = ["dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins", "variant"]
 PLACE = ["protocol", "limited", *CELL]
 TEXTS = [
-    "run", *(name for name in CELL if name != "image_size"), "protocol", "timm_name", "gmacs_source", "device"
+    "run", *(name for name in CELL if name != "image_size"), "protocol", "timm_name", "device"
 ]  # fmt: skip
 NUMBERS = [
     "image_size", "seed", "fold", "folds", "lr", "test_top1", "val_top1", "test_images", "val_images", "num_classes",
@@ -29,6 +31,11 @@ NUMBERS = [
 ]  # fmt: skip
 COLUMNS = [*TEXTS, "limited", *NUMBERS]
 NEEDED = [*CELL[:-1], "seed"]  # of a CSV file, and a top-1
+SOURCE = (
+    "Rios et al., Cross-Layer Cache Aggregation for Token Reduction in Ultra-Fine-Grained Image Recognition, ICASSP "
+    "2025, arXiv 2501.00243, https://github.com/arkel23/CLCA: seed means of the runs that the authors published. GMACs "
+    "are not theirs, but recounted by ufgir, attention included."
+)
 PROTOCOLS = ("test", "holdout", "cv", "val")
 TOME_QUARTER = [2, 3, 5, 6, 8, 9]  # ToMe with keep rate 0.5 at these layers is the paper's 0.25
 # Settings that are no variant: they change no number, a column shows them, or they follow from such a column.
@@ -46,13 +53,11 @@ class Collected:
         runs: one row for each finished run, with `COLUMNS`; keep rates are text.
         skipped: a line for each input that is not in `runs`: its name and the reason.
         unfinished: `CELL`, `seed`, `protocol` and `why` of runs that failed or did not end.
-        variants: letter in the column `variant` -> the settings that it stands for.
     """
 
     runs: pd.DataFrame
     skipped: list[str]
     unfinished: pd.DataFrame
-    variants: dict[str, str]
 
 
 def tidy(frame: pd.DataFrame, *more: str) -> pd.DataFrame:
@@ -66,8 +71,8 @@ def tidy(frame: pd.DataFrame, *more: str) -> pd.DataFrame:
     return frame.astype({"image_size": int, "seed": int}) if len(frame) else frame
 
 
-def rate_text(rates: Any) -> str:
-    """Keep rates as text: `0.1`, `1`, or one for each layer, `0.7 0.5 0.3`."""
+def normalize_rates(rates: Any) -> str:
+    """Keep rates, numbers or text, as text: `0.1`, `1`, or one for each layer, `0.7 0.5 0.3`."""
     return " ".join(f"{float(rate):g}" for rate in re.findall(r"[^\s_,\[\]]+", str(rates)))
 
 
@@ -110,17 +115,23 @@ def read_csv(file: Path) -> Collected:
     ]
     if errors:
         raise UserError(*errors)
-    frame["keep_rate"] = frame["keep_rate"].map(rate_text)
+    frame["keep_rate"] = frame["keep_rate"].map(normalize_rates)
     frame = tidy(frame)
     frame["variant"] += variants_of(frame, pd.DataFrame({"optim.lr": frame["lr"].map("{:g}".format)}))
+    frame["variant"] = frame["variant"].str.strip()
     repeated = frame.duplicated([*PLACE, "seed", "fold"])
     skipped = [f"line {line + 2}: the same run as an earlier line" for line in frame.index[repeated]]
-    runs, letters = lettered(frame[~repeated].reset_index(drop=True))
-    return Collected(runs, skipped, tidy(pd.DataFrame(), "why"), letters)
+    return Collected(frame[~repeated].reset_index(drop=True), skipped, tidy(pd.DataFrame(), "why"))
+
+
+@cache
+def published() -> Collected:
+    """The 4,458 runs of the authors, numbers only, with GMACs that a report of this package counted."""
+    return read_csv(PUBLISHED)
 
 
 def read_folders(root: Path) -> Collected:
-    """The finished runs below a folder. Others, and those with a damaged results.json, are skipped.
+    """The finished runs below a folder. Others, and those that are not readable, are skipped.
 
     Raises:
         UserError: no finished run.
@@ -140,7 +151,7 @@ def read_folders(root: Path) -> Collected:
                 reason = str(results.get("reason") or "").splitlines()[:1]
                 skipped.append(": ".join([name, results["status"], *reason]))
         except Exception as error:  # whatever is in the file, the other runs can be reported
-            skipped.append(f"{name}: damaged ({summarize(error)}); delete results.json and repeat the run's command")
+            skipped.append(f"{name}: not readable ({summarize(error)})")
     if not rows:
         found = f"{len(skipped)} folders of runs, none of them finished" if skipped else "no run folder"
         message = f"runs={root}: {found}. Name a folder with finished runs, such as outputs, or a CSV file."
@@ -157,8 +168,8 @@ def read_folders(root: Path) -> Collected:
     frame["variant"] = variants_of(frame, choices.loc[frame.index])
     alike = frame.duplicated([*PLACE, "seed", "fold"], keep=False)  # such as those of other split tables
     frame.loc[alike, "variant"] += " run=" + identity
-    frame, letters = lettered(frame.reset_index(drop=True))
-    return Collected(frame, skipped, tidy(pd.DataFrame(unfinished), "why"), letters)
+    frame["variant"] = frame["variant"].str.strip()
+    return Collected(frame.reset_index(drop=True), skipped, tidy(pd.DataFrame(unfinished), "why"))
 
 
 def find_folders(root: Path) -> list[Path]:
@@ -183,7 +194,8 @@ def names_of(values: Mapping[str, Any]) -> dict[str, Any]:
     config = RunConfig.load(values, check=False)
     names = axes(config)
     quarter = (names["reducer"], config.keep_rate, config.reduction_layers) == ("tome", 0.5, TOME_QUARTER)
-    return {**names, "keep_rate": rate_text(0.25 if quarter else names["keep_rate"]), "timm_name": config.backbone.name}
+    rate = 0.25 if quarter else names["keep_rate"]
+    return {**names, "keep_rate": normalize_rates(rate), "timm_name": config.backbone.name}
 
 
 def measured(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +214,6 @@ def measured(results: Mapping[str, Any]) -> dict[str, Any]:
         **{key: results.get(key) for key in optional},
         **{key: results[key] for key in ("gmacs", "params_m", "train_minutes", "num_classes")},
         top1: float(results[top1]),
-        "gmacs_source": "run",
         "vram_gb": results.get("peak_memory_gb"),
         "device": f"{device}, {results.get('precision') or trainer['precision']}",
         # 1.0 is all batches, 1 is one batch.
@@ -238,23 +249,6 @@ def variants_of(frame: pd.DataFrame, settings: pd.DataFrame) -> pd.Series:
     differing = differing.groupby([frame[name] for name in PLACE if name != "plugins"]).transform("any")
     texts = (f" {name}=" + settings[name].where(differing[name]) for name in settings if differing[name].any())
     return sum((text.fillna("") for text in texts), pd.Series("", frame.index))
-
-
-def lettered(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The runs with a letter for each variant, and what the letters stand for; numbers in settings by their value."""
-    texts = frame["variant"].str.strip()
-    distinct = sorted(set(texts) - {""}, key=lambda text: re.sub(r"\d[\d.]*(e-?\d+)?", _padded, text))
-    letters = {text: _letter(number) for number, text in enumerate(distinct)}
-    frame = frame.assign(variant=[letters.get(text, "") for text in texts])
-    return frame, {letter: text for text, letter in letters.items()}
-
-
-def _padded(number: re.Match) -> str:
-    return f"{pd.to_numeric(number[0], errors='coerce'):030.15f}"
-
-
-def _letter(number: int) -> str:
-    return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
 def ordered(values: Iterable[str], first: Iterable[str] = ()) -> list[str]:

@@ -2,9 +2,10 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,42 +36,6 @@ NUMBERED = 12  # points of a panel that keep rates can be written beside
 
 
 @dataclass
-class Panel:
-    """Rows, and a function that draws them on axes.
-
-    Attributes:
-        height: in inches.
-        left: inches for the labels of the vertical axis.
-    """
-
-    title: str
-    rows: pd.DataFrame
-    draw: Callable[[Axes, pd.DataFrame], None]
-    height: float = HEIGHT
-    left: float = 0.65
-
-    def place(self, figure: Figure, x: float = 0.0, y: float = 0.0) -> None:
-        """Draw it on a figure with its lower left corner at (x, y) inches."""
-        lines = textwrap.wrap(self.title, 52)
-        width, height = figure.get_size_inches()
-        across, up = WIDTH - self.left - 0.1, self.height - 0.68 - 0.17 * len(lines)
-        axis = figure.add_axes(((x + self.left) / width, (y + 0.52) / height, across / width, up / height))
-        axis.set_title("\n".join(lines), x=(0.1 - self.left) / across, horizontalalignment="left", parse_math=False)
-        self.draw(axis, self.rows)
-
-    @property
-    def image(self) -> str:
-        """The panel as an SVG in a data URL."""
-        with rc_context(STYLE):
-            figure, stream = Figure(figsize=(WIDTH, self.height)), BytesIO()
-            self.place(figure)
-            figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", stream.getvalue().decode())
-        svg = re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", svg[svg.index("<svg") :])  # tenths of a point are enough
-        return "data:image/svg+xml," + quote(re.sub(r"\s+", " ", svg).replace("> <", "><"), safe=" /:;=,()<>'")
-
-
-@dataclass
 class Plot:
     """A figure.
 
@@ -78,44 +43,66 @@ class Plot:
         name: of its files.
         title: in a few words.
         caption: what is seen, to be read without the rest of the page.
-        panels: its parts.
+        panels: title and rows of each of its parts.
+        draw: draws the rows of a panel on axes.
         legend: label, colour and marker, one of `MARKERS`, of what is drawn.
         backbone: shown where this one is chosen in the page; empty: without a choice.
+        height: of a panel with these rows, inches.
+        columns: panels beside each other in a file, at most.
     """
 
     name: str
     title: str
     caption: str
-    panels: list[Panel]
+    panels: list[tuple[str, pd.DataFrame]]
+    draw: Callable[[Axes, pd.DataFrame], None]
     legend: list[tuple[str, str, str]] = field(default_factory=list)
     backbone: str = ""
+    height: Callable[[pd.DataFrame], float] = lambda rows: HEIGHT
+    columns: int = 3
+
+    def images(self) -> Iterator[tuple[str, str]]:
+        """The title of each panel, and the panel as an SVG in a data URL."""
+        for panel in self.panels:
+            with rc_context(STYLE):
+                figure, stream = self._figure([panel]), BytesIO()
+                figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+            svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", stream.getvalue().decode())
+            svg = re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", svg[svg.index("<svg") :])  # tenths of a point are enough
+            svg = re.sub(r"\s+", " ", svg).replace("> <", "><")
+            yield panel[0], "data:image/svg+xml," + quote(svg, safe=" /:;=,()<>'")
 
     def write(self, folder: Path, name: str) -> None:
         """Write all panels with their legend as `<name>.svg` and `<name>.pdf`."""
-        rows = [self.panels[start : start + 3] for start in range(0, len(self.panels), 3)]
-        heights = [max(panel.height for panel in row) for row in rows]
-        columns = 3 * len(rows[0])  # of the legend
-        top = 0.2 + 0.22 * -(-len(self.legend) // columns)
         handles = [Line2D([], [], color=colour, marker=marker, label=label) for label, colour, marker in self.legend]
         with rc_context(STYLE):
-            figure = Figure(figsize=(WIDTH * len(rows[0]), sum(heights) + top))
-            for number, row in enumerate(rows):
-                for column, panel in enumerate(row):
-                    panel.place(figure, WIDTH * column, sum(heights[number:]) - panel.height)
+            figure = self._figure(self.panels)
             if handles:
-                figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), columns))
+                columns = min(len(handles), 3 * min(len(self.panels), self.columns))
+                figure.set_figheight(figure.get_figheight() + 0.2 + 0.22 * -(-len(handles) // columns))
+                figure.legend(handles=handles, loc="outside upper center", ncols=columns)
             for form, date in (("svg", "Date"), ("pdf", "CreationDate")):  # without a date: same runs, same file
                 figure.savefig(folder / f"{name}.{form}", metadata={date: None})
 
+    def _figure(self, panels: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+        columns = min(len(panels), self.columns)
+        heights = [self.height(rows) for _, rows in panels]
+        heights = [max(heights[start : start + columns]) for start in range(0, len(panels), columns)]
+        figure = Figure(figsize=(WIDTH * columns, sum(heights)), layout="constrained")
+        axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights).flat
+        for axis, (title, rows) in zip(axes, panels, strict=False):
+            axis.set_title("\n".join(textwrap.wrap(title, 42)), loc="left", parse_math=False)
+            self.draw(axis, rows)
+        for axis in axes[len(panels) :]:
+            axis.remove()
+        return figure
 
-def panels_of(
-    frame: pd.DataFrame, by: list[str], draw: Callable[[Axes, pd.DataFrame], None], point: Sequence[str] = ()
-) -> list[Panel]:
-    """A panel for each group of rows.
+
+def panels_of(frame: pd.DataFrame, by: list[str], point: Sequence[str] = ()) -> list[tuple[str, pd.DataFrame]]:
+    """Title and rows of a panel for each group of rows.
 
     Args:
         by: columns that a panel is for.
-        draw: draws the rows of a panel.
         point: draw means over backbones for each value of these, see `over_backbones`.
     """
     panels = []
@@ -125,7 +112,7 @@ def panels_of(
         if point:
             rows, who = over_backbones(rows, list(point))
             title += f" ({who})"
-        panels.append(Panel(title, rows, draw))
+        panels.append((title, rows))
     return panels
 
 
@@ -165,8 +152,15 @@ COST_NOTE = (
 
 def _cost_panels(
     cells: pd.DataFrame, by: list[str], lines: list[str], styles: dict[tuple, dict], metric: str
-) -> list[Panel]:
-    """Accuracy against GMACs, a line for each value of `lines`; panels of one data set have the same scale."""
+) -> tuple[list[tuple[str, pd.DataFrame]], Callable[[Axes, pd.DataFrame], None]]:
+    """Panels of accuracy against GMACs, and what draws them: a line for each value of `lines`.
+
+    Panels of one data set have the same scale.
+    """
+    panels = panels_of(cells, by, list(dict.fromkeys(["dataset", *lines, "reducer", "keep_rate"])))
+    rows = pd.concat([rows for _, rows in panels])
+    ends = pd.concat([rows.assign(end=rows["mean"] + sign * rows["std"].fillna(0)) for sign in (-1, 1)])
+    limits = ends.groupby("dataset")["end"].agg(["min", "max"])
 
     def draw(axis: Axes, points: pd.DataFrame) -> None:
         for key, line in points.groupby(lines):
@@ -191,12 +185,7 @@ def _cost_panels(
         axis.set_ylim(bottom - margin, top + margin)
         axis.set(xlabel="GMACs of one image (log)", ylabel=f"{metric}, %")
 
-    point = list(dict.fromkeys(["dataset", *lines, "reducer", "keep_rate"]))
-    panels = panels_of(cells, by, draw, point)
-    rows = pd.concat([panel.rows for panel in panels])
-    ends = pd.concat([rows.assign(end=rows["mean"] + sign * rows["std"].fillna(0)) for sign in (-1, 1)])
-    limits = ends.groupby("dataset")["end"].agg(["min", "max"])
-    return panels
+    return panels, draw
 
 
 def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -> Plot | None:
@@ -206,7 +195,7 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
         return None
     reducer = main_reducer(cells)
     cells = cells[cells["reducer"].isin([reducer, "none"])]
-    sizes = dict(zip(sorted(cells["image_size"].unique()), MARKERS, strict=False))
+    sizes = dict(zip(sorted(cells["image_size"].unique()), cycle(MARKERS), strict=False))
     lines = ["plugins", "image_size"]
     styles = {
         (plugins, size): dict(
@@ -219,8 +208,8 @@ def plugins_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -
         f"{metric.capitalize()} against GMACs of one image for {reducer}. Each point is a keep rate, from the lowest "
         f"on the left to no reduction on the right; mean over seeds and backbones. {COST_NOTE}"
     )
-    panels = _cost_panels(cells, ["dataset"], lines, styles, metric)
-    return Plot("accuracy_gmacs", f"Plug-ins and image sizes of {reducer}", caption, panels, legend, backbone)
+    panels, draw = _cost_panels(cells, ["dataset"], lines, styles, metric)
+    return Plot("accuracy_gmacs", f"Plug-ins and image sizes of {reducer}", caption, panels, draw, legend, backbone)
 
 
 def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") -> Plot | None:
@@ -240,8 +229,8 @@ def reducers_against_cost(cells: pd.DataFrame, metric: str, backbone: str = "") 
         f"seeds and backbones. The panels of one data set have the same scale. {COST_NOTE}"
     )
     cells = cells[is_other.groupby([cells[name] for name in by]).transform("any")]
-    panels = _cost_panels(cells, by, ["reducer"], styles, metric)
-    return Plot("reducers_gmacs", "Reducers", caption, panels, legend, backbone)
+    panels, draw = _cost_panels(cells, by, ["reducer"], styles, metric)
+    return Plot("reducers_gmacs", "Reducers", caption, panels, draw, legend, backbone)
 
 
 def plugin_colour(name: str) -> str:
@@ -284,8 +273,8 @@ def ablation(cells: pd.DataFrame, metric: str) -> Plot | None:
         "and both (clca) at each keep rate, mean over seeds and backbones. A setting without runs has no bar. "
         "Whiskers: standard deviation over the seeds, where there is one backbone."
     )
-    panels = panels_of(cells, by, draw, ["plugins", "reducer", "keep_rate"])
-    return Plot("ablation", "Ablation of the plug-ins", caption, panels, plugin_legend(cells["plugins"], "s"))
+    panels = panels_of(cells, by, ["plugins", "reducer", "keep_rate"])
+    return Plot("ablation", "Ablation of the plug-ins", caption, panels, draw, plugin_legend(cells["plugins"], "s"))
 
 
 def difference_intervals(differences: Table | None, metric: str) -> Plot | None:
@@ -308,10 +297,12 @@ def difference_intervals(differences: Table | None, metric: str) -> Plot | None:
     rows = differences.values.dropna(subset=["reducer"])
     rates = rows["keep_rate"].where(rows["reducer"] != "none", "")
     labels = rows["reducer"] + " " + rates + " (" + rows["units"].astype(str) + ")"
-    panels = panels_of(rows.assign(label=labels.str.replace("  ", " ")), ["image_size"], draw)
-    for panel in panels:
-        panel.height, panel.left = 1.0 + 0.2 * len(panel.rows), 0.3 + 0.08 * labels.str.len().max()
-    return Plot("differences", "Paired differences", caption, panels)
+    panels = panels_of(rows.assign(label=labels.str.replace("  ", " ")), ["image_size"])
+
+    def height(rows: pd.DataFrame) -> float:
+        return 1.0 + 0.2 * len(rows)
+
+    return Plot("differences", "Paired differences", caption, panels, draw, height=height, columns=1)
 
 
 def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Plot | None:
@@ -340,4 +331,4 @@ def accuracy_against_speed(cells: pd.DataFrame, runs: pd.DataFrame, metric: str)
         f"up to {NUMBERED} points have their keep rates beside them. Right and up is better."
     )
     legend = plugin_legend(points["plugins"], "s") + [(name, "#555555", markers[name]) for name in reducers]
-    return Plot("speed", "Accuracy against measured speed", caption, panels_of(points, by, draw), legend)
+    return Plot("speed", "Accuracy against measured speed", caption, panels_of(points, by), draw, legend)

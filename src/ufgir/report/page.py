@@ -11,11 +11,9 @@ from markupsafe import Markup, escape
 
 from ufgir.errors import UserError
 from ufgir.report import figures, tables
-from ufgir.report.cells import cells_of, main_variant, scored
-from ufgir.report.collect import PROTOCOLS, Collected, ordered
+from ufgir.report.cells import cells_of, main_variant, missing_runs, paper_cells, planned_runs, scored
+from ufgir.report.collect import PROTOCOLS, SOURCE, Collected, ordered
 from ufgir.report.figures import Plot
-from ufgir.report.paper import SOURCE, paper_cells, with_gmacs
-from ufgir.report.plan import find_plans, missing_runs
 from ufgir.report.tables import METRICS, Table, counted
 
 GENERATOR = '<meta name="generator" content="ufgir.report">'
@@ -78,7 +76,7 @@ def make_report(collected: Collected, out: Path, *, source: str, compare: bool, 
     Args:
         source: what the runs were read from.
         compare: whether to set the paper's results beside them.
-        sweeps: names of planned grids; none: found by the runs.
+        sweeps: names of planned grids, whose missing runs are listed.
 
     Returns:
         the path of the page.
@@ -97,9 +95,8 @@ def make_report(collected: Collected, out: Path, *, source: str, compare: bool, 
 
 
 def _write(collected: Collected, folder: Path, source: str, compare: bool, sweeps: list[str]) -> None:
-    runs, uncounted = with_gmacs(collected.runs)
-    texts = [collected.variants.get(letter, "") for letter in runs["variant"]]
-    runs.assign(variant=texts).to_csv(folder / "runs.csv", index=False)
+    runs, plans = collected.runs, {name: planned_runs(name) for name in sweeps}
+    runs.to_csv(folder / "runs.csv", index=False)
     whole, lacking, sections = runs[~runs["limited"]], [], []
     protocols = ordered(whole["protocol"], PROTOCOLS)
     for protocol in protocols:
@@ -107,7 +104,7 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
         lacking.append(without.assign(protocol=protocol))
         if rows.empty:
             continue
-        parts = _sections(rows, collected, protocol, compare and protocol == "test")
+        parts = _sections(rows, protocol, compare and protocol == "test")
         if len(protocols) > 1:
             sections.append(Section(PROTOCOL_TITLES[protocol], []))
             for part in parts:
@@ -116,16 +113,14 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
             for part in parts:
                 part.title, part.prefix = f"{part.title} ({protocol})", f"{protocol}_"
         sections += parts
-    plans = find_plans(sweeps, whole)
     missing = missing_runs(whole, plans, collected.unfinished, pd.concat(lacking) if lacking else whole.iloc[:0])
     ends = {
         "Missing": tables.missing_table(missing),
-        "Variants": tables.variant_table(collected.variants),
         "Limited and debug runs": tables.limited_table(runs),
     }
     sections += [Section(title, [table]) for title, table in ends.items() if table]
-    if unused := [*collected.skipped, *uncounted]:
-        sections.append(Section("Not used", [], lines=unused))
+    if collected.skipped:
+        sections.append(Section("Not used", [], lines=collected.skipped))
     for section in sections:
         section.write(folder)
     named = [part.backbone for section in sections for part in section.parts if part.backbone]  # first that of Table I
@@ -144,7 +139,7 @@ def _write(collected: Collected, folder: Path, source: str, compare: bool, sweep
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def _sections(runs: pd.DataFrame, collected: Collected, protocol: str, compare: bool) -> list[Section]:
+def _sections(runs: pd.DataFrame, protocol: str, compare: bool) -> list[Section]:
     """The sections of a protocol in their order; those without content are left out."""
     metric, cells = METRICS[protocol], cells_of(runs)
     drawn = main_variant(cells, best=protocol == "val")
@@ -153,7 +148,7 @@ def _sections(runs: pd.DataFrame, collected: Collected, protocol: str, compare: 
     main = tables.table1(cells, metric)
     others = [tables.table1(cells, metric, name) for name in backbones if name != main.backbone]
     differences = tables.differences(runs, metric)
-    best_lr = tables.best_learning_rates(runs, collected.variants) if protocol == "val" else None
+    best_lr = tables.best_learning_rates(runs) if protocol == "val" else None
     by_dataset = tables.by_axis(cells, "dataset", "backbone", metric) if len(backbones) > 1 else []
     by_backbone = tables.by_axis(cells, "backbone", "dataset", metric) if len(datasets) > 1 else []
     beside = tables.beside_paper(cells, paper_cells(), SOURCE) if compare else None

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ufgir.report.cells import LEVEL, RESAMPLES, pairs_of, summary
+from ufgir.report.cells import LEVEL, NAMES, RESAMPLES, pairs_of, summary
 from ufgir.report.collect import CELL, PROTOCOLS, ordered
-from ufgir.report.plan import NAMES
 
 PLUGINS = ("base", "cla", "clc", "clca", "ifa")  # in the order of the paper's ablation
 REDUCERS = ("none", "topk", "evit", "tome", "ats", "dyvit", "dpcknn", "sit", "patchmerger")
@@ -129,11 +128,11 @@ def legend(cells: pd.DataFrame, metric: str) -> list[str]:
     """What the accuracies of a table are."""
     most = int(cells["n"].max())
     uneven = ", or as in [ ]" if (cells["n"] < most).any() else ""
-    spread = "mean ± standard deviation (n - 1) over the seeds"
-    return [f"{metric.capitalize()} in percent, {spread}; {MISSING}: no run. Seeds: {most}{uneven}."]
+    shown = "mean ± standard deviation (n - 1) over the seeds"
+    return [f"{metric.capitalize()} in percent, {shown}; {MISSING}: no run. Seeds: {most}{uneven}."]
 
 
-def spread(cells: pd.DataFrame, rows: list[str], column: str, versus_base: bool = False) -> pd.DataFrame:
+def pivot_accuracies(cells: pd.DataFrame, rows: list[str], column: str, versus_base: bool = False) -> pd.DataFrame:
     """Accuracies with one column for each value of `column`.
 
     Args:
@@ -174,7 +173,7 @@ def table1(cells: pd.DataFrame, metric: str, backbone: str = "") -> Table | None
     chosen = pool[(pool["backbone"] == backbone) & (pool["image_size"] == size)]
     chosen = chosen[chosen["reducer"].isin([reducer, "none"])]
     rows = ["reducer", "keep_rate", "plugins", "variant"]
-    frame = spread(chosen, rows, "dataset", versus_base=True)
+    frame = pivot_accuracies(chosen, rows, "dataset", versus_base=True)
     costs = chosen.groupby(rows)["gmacs"].mean().rename("gmacs")  # data sets differ by their classifiers alone
     frame = frame.join(costs, on=rows).sort_values("reducer", key=lambda names: names == "none", kind="stable")
     notes = legend(chosen, metric)
@@ -191,7 +190,7 @@ def by_axis(cells: pd.DataFrame, axis: str, column: str, metric: str) -> list[Ta
     for value in ordered(cells[axis], ORDERS.get(axis, ())):
         part = cells[cells[axis] == value]
         title = f"{TITLES.get(axis, axis).capitalize()} {value}"
-        frame = spread(part, rows, column)
+        frame = pivot_accuracies(part, rows, column)
         tables.append(make_table(f"{axis}_{value}", title, frame, rows, legend(part, metric), part))
     return tables
 
@@ -206,9 +205,9 @@ def all_cells(cells: pd.DataFrame, metric: str) -> Table:
     return make_table("cells", counted(len(cells), "cell"), frame, CELL, notes, cells)
 
 
-def best_learning_rates(runs: pd.DataFrame, variants: dict[str, str]) -> Table | None:
+def best_learning_rates(runs: pd.DataFrame) -> Table | None:
     """Validation accuracy by learning rate, for cells that were trained at several; None if there are none."""
-    others = runs["variant"].map(lambda letter: re.sub(r"optim\.lr=\S+ ?", "", variants.get(letter, "")).strip())
+    others = runs["variant"].str.replace(r"optim\.lr=\S+ ?", "", regex=True).str.strip()
     names = [*CELL[:-1], "others"]
     means = runs.assign(others=others).groupby([*names, "lr"])["top1"].agg(mean="mean", n="size").reset_index()
     groups = means.groupby(names)
@@ -288,10 +287,3 @@ def limited_table(runs: pd.DataFrame) -> Table | None:
     notes = ["Runs with debug= or trainer.limit_* on a part of the data. They enter no other table and no figure."]
     frame = limited[[*names, "test_top1", "val_top1"]]
     return None if limited.empty else make_table("limited", "Limited and debug runs", frame, names, notes, limited)
-
-
-def variant_table(variants: dict[str, str]) -> Table | None:
-    """What the letters of variants stand for."""
-    frame = pd.DataFrame(variants.items(), columns=["variant", "settings"])
-    notes = ["Runs of one cell that differ in a setting which no column shows are no seeds of each other."]
-    return make_table("variants", "Variants", frame, list(frame), notes, frame) if variants else None

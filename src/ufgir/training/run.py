@@ -117,16 +117,21 @@ def _run(
         trainer, clock = _train(folder, config, data, module, loggers)
         leave_process_group()
         callbacks = [c for c in trainer.callbacks if not isinstance(c, Checkpoint | WeightAveraging | RichProgressBar)]
-        predictions = Predictions()
-        evaluated = evaluate(folder, config, data, module, trainer, [*callbacks, predictions])
+        predictions, best_epoch = Predictions(), {}
+        if config.protocol == "holdout":
+            best = torch.load(folder.best, map_location="cpu", weights_only=True)
+            module.load_state_dict(best["state_dict"])
+            best_epoch = {"best_epoch": best["epoch"] + 1}
+        roles = {"val": ["val"], "holdout": ["val", "test"]}.get(config.protocol, ["test"])
+        evaluated = evaluate(config, data, module, roles, [*callbacks, predictions], trainer)
         if isinstance(data, ImageDataModule):
-            role = "val" if config.protocol == "val" else "test"
-            write_predictions(folder.predictions, predictions.rows(data.splits, role), data.class_names)
+            write_predictions(folder.predictions, predictions.rows(data.splits, roles[-1]), data.class_names)
         results = {
             "status": "finished",
             "protocol": config.protocol,
             "overrides": list(overrides),
             "command": shlex.join(["python", "-m", "ufgir.train", *overrides]),
+            **best_epoch,
             **evaluated,
             "num_classes": data.num_classes,
             **measured,
@@ -198,29 +203,25 @@ def _train(
 
 
 def evaluate(
-    folder: RunFolder,
     config: RunConfig,
     data: L.LightningDataModule,
     module: LitClassifier,
-    fitted: L.Trainer,
+    roles: Sequence[str],
     callbacks: Sequence[L.Callback] = (),
+    fitted: L.Trainer | None = None,
 ) -> dict[str, Any]:
     """Measure a trained module on one device, so that no image counts twice.
 
     Args:
+        roles: of the tables to test on, one after the other: `val`, `test`.
         fitted: the trainer of the training, whose loggers get the numbers.
 
     Returns:
-        `test_top1`, `test_top5` (percent), `test_loss`, `test_images`; for protocols val and holdout `val_*` and
-        `best_epoch`; `images_per_second`, `peak_memory_gb`.
+        for each role such as `test`: `test_top1`, `test_top5` (percent), `test_loss`, `test_images`; and of the last
+        one `images_per_second`, `peak_memory_gb`.
     """
     results: dict[str, Any] = {}
-    if config.protocol == "holdout":
-        best = torch.load(folder.best, map_location="cpu", weights_only=True)
-        module.load_state_dict(best["state_dict"])
-        results["best_epoch"] = best["epoch"] + 1
-    splits = {"val": ["val"], "holdout": ["val", "test"]}.get(config.protocol, ["test"])
-    for split in splits:
+    for role in roles:
         throughput = Throughput()
         trainer = L.Trainer(
             accelerator=config.trainer.accelerator,
@@ -229,23 +230,23 @@ def evaluate(
             limit_test_batches=config.trainer.limit_test_batches,
             limit_val_batches=getattr(config.trainer, "limit_val_batches", 1.0),
             callbacks=[throughput, *callbacks],
-            logger=fitted.loggers,
+            logger=fitted.loggers if fitted else False,
             enable_checkpointing=False,
             enable_progress_bar=config.trainer.progress and sys.stdout.isatty(),
             enable_model_summary=False,
         )
-        # Metrics are logged at the end of the training, not at its start.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = fitted.global_step
-        trainer.fit_loop.epoch_progress.current.processed = fitted.current_epoch
-        step = trainer.validate if split == "val" else trainer.test
+        if fitted:  # metrics are logged at the end of the training, not at its start
+            trainer.fit_loop.epoch_loop._batches_that_stepped = fitted.global_step
+            trainer.fit_loop.epoch_progress.current.processed = fitted.current_epoch
+        step = trainer.validate if role == "val" else trainer.test
         (metrics,) = step(module, datamodule=data, verbose=False)
         for name in ("top1", "top5"):
-            results[f"{split}_{name}"] = round(metrics[f"{split}/{name}"], 4)
-        results |= {f"{split}_loss": metrics[f"{split}/loss"], f"{split}_images": throughput.images}
+            results[f"{role}_{name}"] = round(metrics[f"{role}/{name}"], 4)
+        results |= {f"{role}_loss": metrics[f"{role}/loss"], f"{role}_images": throughput.images}
         results["images_per_second"] = round(throughput.images_per_second, 3)
         results["peak_memory_gb"] = round(peak_memory_gb(trainer.strategy.root_device), 3)
-        table = getattr(data.splits, split) if isinstance(data, ImageDataModule) else None
-        limit = getattr(config.trainer, f"limit_{split}_batches", 1.0)
+        table = getattr(data.splits, role) if isinstance(data, ImageDataModule) else None
+        limit = getattr(config.trainer, f"limit_{role}_batches", 1.0)
         if table is not None and limit == 1.0 and isinstance(limit, float) and throughput.images != len(table):
             raise RunFailed(f"{throughput.images} images were tested, the table has {len(table)}.")
     return results
