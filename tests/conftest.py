@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny import make_data
-
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: the threads of the processes that tests start
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, so before any test is
 os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("UFGIR_DATA", None)  # otherwise the runs of the tests would use the user's data
@@ -15,6 +14,8 @@ os.environ.pop("UFGIR_DATA", None)  # otherwise the runs of the tests would use 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with a tiny data set in `data` and a cache folder of its own."""
+    from tiny import make_data  # here: the controller of parallel tests needs no torch
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "data" / ".cache"))
     make_data(tmp_path / "data")
