@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+import wandb
 
 from tiny import TINY, run, train
 from ufgir.cli import run_command
@@ -12,6 +13,7 @@ from ufgir.compare import main as compare
 from ufgir.config import load_config
 from ufgir.errors import RunFailed, UserError
 from ufgir.training import run as run_module
+from wandb_file import run_of
 
 FIELDS = {
     "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes",
@@ -262,8 +264,14 @@ def test_a_limited_validation_is_no_failure(here):
 
 def test_several_loggers_at_once(here):
     pytest.importorskip("tensorboard")
-    _, folder = train("logger=[wandb,tensorboard]", "trainer.max_epochs=1", "callbacks=tokens")
-    assert list(folder.glob("tensorboard/events*")) and list(folder.glob("wandb/offline-run-*"))
+    results, folder = train("logger=[wandb,tensorboard]", "trainer.max_epochs=1", "callbacks=tokens")
+    assert list(folder.glob("tensorboard/events*"))
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    opened, config, summary = run_of(file)
+    assert opened.display_name == folder.name and (config["keep_rate"], config["seed"]) == (0.5, 1)
+    assert (summary["test_top1"], summary["tokens"]) == (results["test_top1"], results["tokens"])
+    assert "config" not in summary
+    assert wandb.run is None, "the next run of this process has one of its own"
 
 
 def test_early_stopping(here):
