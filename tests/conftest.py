@@ -1,7 +1,12 @@
 """What every test relies on: nothing of this user's machine or of the network gets in."""
 
+import logging
 import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,6 +25,35 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "data" / ".cache"))
     make_data(tmp_path / "data")
     return tmp_path
+
+
+class Done(NamedTuple):
+    """A command that has ended: its exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_ufgir(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Done]]:
+    """Runs `python -m ufgir.COMMAND ...` within this process."""
+    from ufgir.cli import run_command
+
+    def run(command: str, *words: str) -> Done:
+        module = import_module(f"ufgir.{command}")
+        module = module if hasattr(module, "main") else import_module(f"ufgir.{command}.__main__")
+        monkeypatch.setattr(sys, "argv", [command])
+        if command == "train":
+            module._ERRORS.clear()  # those of an earlier command
+        capsys.readouterr()
+        code = run_command(module.main, words, usage=None if command == "train" else module.__doc__)
+        return Done(code, *capsys.readouterr())
+
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield run
+    logging.root.handlers[:] = handlers  # Hydra sets its own
+    logging.root.setLevel(level)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import warnings
 import pytest
 from pydantic import BaseModel
 
-from tiny import TINY, run
+from tiny import TINY
 from ufgir.cli import COMMANDS, FAILED, INTERRUPTED, USER_ERROR, main, parse_options, run_command
 from ufgir.errors import RunFailed, UfgirWarning, UserError
 
@@ -91,11 +91,11 @@ def test_tab_completion(line, expected, tmp_path):
     assert expected in done.stdout, done.stderr
 
 
-def test_hydras_own_flags(here):
-    shown = run("train", "--cfg", "job", "+experiment=demo", "seed=7", cwd=here)
-    assert shown.returncode == 0 and "keep_rate: 0.25" in shown.stdout and "seed: 7" in shown.stdout
-    refused = run("train", *TINY, "keep_rate=2", "seed=-1", "reducer.nam=x", cwd=here)
-    assert refused.returncode == 2 and "reducer.nam" in refused.stderr and "Traceback" not in refused.stderr
-    refused = run("train", *TINY, "keep_rate=2", "seed=-1", cwd=here)
-    assert refused.returncode == 2 and "keep_rate=2" in refused.stderr and "seed=-1" in refused.stderr
+def test_hydras_own_flags(here, run_ufgir):
+    shown = run_ufgir("train", "--cfg", "job", "+experiment=demo", "seed=7")
+    assert shown.code == 0 and "keep_rate: 0.25" in shown.out and "seed: 7" in shown.out
+    refused = run_ufgir("train", *TINY, "keep_rate=2", "seed=-1", "reducer.nam=x")
+    assert refused.code == 2 and "reducer.nam" in refused.err and "Traceback" not in refused.err
+    refused = run_ufgir("train", *TINY, "keep_rate=2", "seed=-1")
+    assert refused.code == 2 and "keep_rate=2" in refused.err and "seed=-1" in refused.err
     assert {path.name for path in here.iterdir()} == {"data"}
