@@ -25,7 +25,9 @@ from ufgir.utils import project_dir
 SHOWN = list({(command.words, command.variables): command for page in PAGES for command in commands(page)}.values())
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 MOST = 6  # runs of a grid that are composed here; all of them are in tests/sweep
-SLOW = re.compile(r"format=(onnx|to)|classify\.py|ufgir\.compare|runs=publ|compare=paper|(weights|plan) sweep=paper")
+SLOW = re.compile(
+    r"format=(onnx|to)|classify\.py|ufgir\.compare|runs=publ|compare=paper|(weights|plan|status) sweep=paper"
+)
 SMALLER = {'"deit_s"': '"micro"', "224": "32", "batch_size=32": "batch_size=4", "True,\n    \"num": "False,\n    \"num",
            "max_epochs=50": "max_epochs=1"}  # fmt: skip  # in the script of a Lightning user
 pytestmark = [

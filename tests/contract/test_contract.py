@@ -60,10 +60,14 @@ def case_id(case: dict) -> str:
     return "-".join(str(case[key]) for key in ("backbone", "img_size", "reducer", "keep_rate", "plugins"))
 
 
+def is_fast(case: dict) -> bool:
+    return case["group"] == "deit_t" and case["plugins"] in ("base", "clca")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, id=case_id(c), marks=[] if c["group"] == "deit_t" else pytest.mark.slow) for c in MODELS["cases"]],
+    [pytest.param(c, id=case_id(c), marks=[] if is_fast(c) else pytest.mark.slow) for c in MODELS["cases"]],
 )
 def test_tokens_and_macs(case):
     size, plugins = case["img_size"], case["plugins"]
