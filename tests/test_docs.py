@@ -15,7 +15,7 @@ from PIL import Image
 
 from pages import LANGUAGES, PAGES, ROOT, Command, anchors, blocks, commands, own_files
 from raw_release import make_release
-from tiny import TINY, environment, make_data, train
+from tiny import make_data, train
 from ufgir import authors, benchmark, cli, evaluate, prepare
 from ufgir.compare import split_arguments
 from ufgir.config.compose import Composer, without_plus
@@ -187,18 +187,3 @@ def test_the_python_code_of_the_pages(here, capsys):
     assert scope["logits"].shape == (2, 80)
     exec(loaded, {"RUN": the_run(), "PHOTO": "photos/leaf.jpg"})
     assert "kind_" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_all_the_parts_of_the_page_on_extending_take_effect(here):
-    chosen = ["reducer=every_other", "plugins=clc_mean", "optim=rmsprop", "schedule=linear", "augment=spots",
-              "callbacks=weight_norm", "logger=jsonl"]  # fmt: skip
-    words = ["--config-dir", "mine/conf", *TINY, "dataset.root=data/tiny", "output_root=own", *chosen]
-    done = subprocess.run(
-        [sys.executable, "-m", "ufgir.train", *words], capture_output=True, text=True,
-        env={**environment(), "PYTHONPATH": ":".join(["mine", *sys.path])},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (run,) = Path("own").iterdir()
-    assert "every_other" in run.name and "clc_MeanHead" in run.name and (run / "metrics.jsonl").is_file()
-    assert "train/weight_norm" in (run / "metrics.csv").read_text()

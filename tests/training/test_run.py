@@ -2,14 +2,15 @@
 
 import csv
 import json
+import sys
+from importlib import import_module
 
 import pytest
 import torch
 import wandb
 
-from tiny import TINY, run, train
-from ufgir.cli import run_command
-from ufgir.compare import main as compare
+from pages import own_files
+from tiny import TINY, train
 from ufgir.config import load_config
 from ufgir.errors import RunFailed, UserError
 from ufgir.training import run as run_module
@@ -89,125 +90,71 @@ def test_protocol_cv_tests_each_image_once(here):
         assert hits == [row["class"] == row["top1"] for row in of_fold]
 
 
-OWN = """
-import lightning as L
-import torch
-from lightning.pytorch.loggers.logger import Logger
-
-from ufgir.reducers import Keep, Reducer
-
-
-class Count(L.Callback):
-    def __init__(self, start=0):
-        self.count = start
-
-    def on_train_batch_end(self, trainer, module, *_):
-        self.count += 1
-        module.log("train/count", float(self.count))
-
-
-class Lines(Logger):
-    name, version, experiment = "lines", "", None
-
-    def __init__(self, save_dir):
-        super().__init__()
-        self.file = f"{save_dir}/lines.txt"
-
-    def log_hyperparams(self, params):
-        pass
-
-    def log_metrics(self, metrics, step):
-        with open(self.file, "a") as stream:
-            print(step, *metrics, file=stream)
-
-
-class EveryOther(Reducer):
-    def __init__(self, stage, step=2):
-        super().__init__(stage)
-        self.step = step
-
-    def num_kept(self, tokens):
-        return -(-tokens // self.step)
-
-    def before_block(self, tokens):
-        index = torch.arange(0, tokens.body.shape[1], self.step, device=tokens.x.device)
-        return tokens.assign(Keep(index.expand(tokens.x.shape[0], -1)))
-
-
-class MeanHead(torch.nn.Module):
-    def __init__(self, dim, groups, num_classes, scale=1.0):
-        super().__init__()
-        self.fc, self.scale = torch.nn.Linear(dim, num_classes), scale
-
-    def forward(self, x):
-        return self.scale * self.fc(x.mean(dim=-1))
-
-
-class Invert(torch.nn.Module):
-    def forward(self, image):
-        return 255 - image
-"""
-FILES = {
-    "optim/mine.yaml": "_target_: torch.optim.SGD\nlr: 0.125\nmomentum: 0.9\n",
-    "logger/mine.yaml": "mine: {_target_: own_parts.Lines}\n",
-    "callbacks/count.yaml": "count: {_target_: own_parts.Count, start: 100}\n",
-    "reducer/every_other.yaml": "_target_: own_parts.EveryOther\nname: every_other\nkeep_rate: 0.5\nstep: 2\n",
-    "plugins/mean.yaml": "name: mean\ncache: false\nhead: {_target_: own_parts.MeanHead, scale: 2.0}\n",
-    "augment/mine.yaml": (
-        "train:\n  - {_target_: torchvision.transforms.v2.CenterCrop, size: '${image_size}'}\n"
-        "  - {_target_: own_parts.Invert}\n"
-    ),
-}
-CHOICES = ("optim=mine", "logger=mine", "callbacks=count", "reducer=every_other", "plugins=mean", "augment=mine")
+CHOICES = (
+    "reducer=every_other", "plugins=clc_mean", "optim=rmsprop", "schedule=linear", "augment=spots",
+    "callbacks=weight_norm", "logger=jsonl",
+)  # fmt: skip
 
 
 @pytest.fixture
 def own_parts(here, monkeypatch):
-    """A folder of a user's own configuration files, and a module with the classes that they name."""
-    for name, text in FILES.items():
+    """A folder `mine` with the files that the pages on extending show."""
+    for name, text in own_files().items():
         file = here / "mine" / name
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    (here / "own_parts.py").write_text(OWN)
-    monkeypatch.setenv("PYTHONPATH", f"{here}:{__import__('os').environ.get('PYTHONPATH', '')}")
-    return here
+    monkeypatch.syspath_prepend(here / "mine")
+
+    def forget():
+        for name in [name for name in sys.modules if name.startswith("own_")]:
+            del sys.modules[name]
+
+    forget()
+    yield here
+    forget()
 
 
-def test_users_own_parts_take_effect(own_parts):
-    done = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
-    assert done.returncode == 0, done.stderr
-    (folder,) = own_parts.glob("outputs/csv-micro-every_other-0.5-MeanHead-32-s1-*")
+def test_the_users_own_parts_of_the_pages_take_effect(own_parts, run_ufgir, monkeypatch):
+    used, spotted, log = set(), [], run_module.StepStats.on_before_optimizer_step
+
+    def note(*args):
+        used.add(type(args[-1]))
+        log(*args)
+
+    monkeypatch.setattr(run_module.StepStats, "on_before_optimizer_step", note)
+    words = ("train", "--config-dir", "mine/conf", *TINY, *CHOICES, "trainer.max_epochs=1")
+    spots = import_module("own_transform").Spots
+    monkeypatch.setattr(spots, "forward", lambda self, image: spotted.append(self.count) or image)
+    done = run_ufgir(*words)
+    assert done.code == 0, done.err
+    assert used == {torch.optim.RMSprop} and set(spotted) == {5}
+    (folder,) = own_parts.glob("outputs/csv-micro-every_other-0.5-clc_MeanHead-32-s1-*")
     rows = rows_of(folder)
-    assert [row["train/count"] for row in rows if row["train/count"]][-1] == "104.0", "a new metric gets a column"
-    assert float(rows[0]["lr"]) < 0.125 and float([row for row in rows if row["lr"]][-1]["lr"]) <= 0.125
-    assert "train/count" in (folder / "lines.txt").read_text()
+    assert [float(row["lr"]) for row in rows if row["lr"]] == pytest.approx([5e-4, 3.7625e-4, 2.525e-4, 1.2875e-4])
+    assert len([row for row in rows if row["train/weight_norm"]]) == 1, "a new metric gets a column"
+    assert "train/weight_norm" in (folder / "metrics.jsonl").read_text()
     results = json.loads((folder / "results.json").read_text())
-    assert results["tokens"][3] == 1 + 8 and results["config"]["plugins"]["head"]["scale"] == 2.0
-    assert "momentum_buffer" in str(results["config"]["optim"]) or results["config"]["optim"]["momentum"] == 0.9
-    (own_parts / "own_parts.py").write_text(OWN + "\n# another version\n")
-    again = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
-    assert "already finished" not in again.stdout, "other code is another run"
+    assert results["tokens"][:4] == [18, 18, 18, 10]
 
 
-def test_users_own_parts_can_be_compared(own_parts, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(own_parts)
-    words = ("backbone=micro", "image_size=32", "reducer=every_other", "reducer.step=2,4", "plugins=mean")
-    assert compare(["--config-dir", "mine", *words]) == 0
-    table = capsys.readouterr().out
-    assert "9 5 3" in table and "5 2 2" in table, "tokens after each of its three reductions"
-    assert run_command(compare, ["--config-dir", "nowhere", *words]) == 2
-    assert "--config-dir nowhere" in capsys.readouterr().err
+def test_users_own_parts_can_be_compared(own_parts, run_ufgir):
+    words = ("backbone=micro", "image_size=32", "reducer=every_other", "reducer.step=2,4", "plugins=clc_mean")
+    done = run_ufgir("compare", "--config-dir", "mine/conf", *words, "plugins.cache=false")
+    assert done.code == 0, done.err
+    assert "9 5 3" in done.out and "5 2 2" in done.out, "tokens after each of its three reductions"
+    refused = run_ufgir("compare", "--config-dir", "nowhere", *words)
+    assert refused.code == 2 and "--config-dir nowhere" in refused.err
 
 
-def test_mistakes_in_users_own_parts(own_parts):
-    words = ("--config-dir", "mine", *TINY, *CHOICES)
-    refused = run("train", *words, "+reducer.stepp=3", "+callbacks.count.end=1", "+optim.lrr=1", cwd=own_parts)
-    assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    for part in ("stepp", "callbacks.count.end", "lrr"):
-        assert part in refused.stderr
-    (own_parts / "mine/optim/adamw.yaml").write_text("_target_: torch.optim.SGD\nlr: 1\n")
-    refused = run("train", *words, cwd=own_parts)
-    assert refused.returncode == 2 and "optim/adamw.yaml" in refused.stderr
+def test_mistakes_in_users_own_parts(own_parts, run_ufgir):
+    words = ("train", "--config-dir", "mine/conf", *TINY, *CHOICES)
+    refused = run_ufgir(*words, "+reducer.stepp=3", "+callbacks.weight_norm.end=1", "+optim.lrr=1")
+    assert refused.code == 2
+    for part in ("stepp", "callbacks.weight_norm.end", "lrr"):
+        assert part in refused.err
+    (own_parts / "mine/conf/optim/adamw.yaml").write_text("_target_: torch.optim.SGD\nlr: 1\n")
+    refused = run_ufgir(*words)
+    assert refused.code == 2 and "optim/adamw.yaml" in refused.err
     assert not (own_parts / "outputs").exists()
 
 
