@@ -54,15 +54,3 @@ def run_ufgir(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) ->
     yield run
     logging.root.handlers[:] = handlers  # Hydra sets its own
     logging.root.setLevel(level)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips the selected `gpu` tests, saying why, on a machine without a CUDA device."""
-    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
-    if not gpu_tests:
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        for item in gpu_tests:
-            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

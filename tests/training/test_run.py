@@ -175,6 +175,15 @@ def test_optimizers_train(here, monkeypatch, name, kind):
     assert set(used) == {kind}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_mixed_precision_with_a_fused_optimizer(here):
+    results, folder = train("trainer.accelerator=gpu", "trainer.precision=16-mixed")
+    assert results["precision"] == "16-mixed" and results["config"]["optim"]["fused"] is True
+    largest = [float(row["train/grad_max"]) for row in rows_of(folder) if row["train/grad_max"]]
+    assert len(largest) == 8 and 0 < largest[-1] < 100, "without the factor of the loss, which begins with 65536"
+
+
 def test_callbacks_of_ours(here):
     results, folder = train("callbacks=[ema,tokens,throughput,keep_rate_warmup]", "callbacks.keep_rate_warmup.epochs=1")
     assert len(list((folder / "tokens").glob("*.png"))) == 4
