@@ -16,13 +16,17 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ.pop("UFGIR_DATA", None)  # otherwise the runs of the tests would use the user's data
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["UFGIR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with a tiny data set in `data` and a cache folder of its own."""
+    """The working directory, with a tiny data set in `data`."""
     from tiny import make_data  # here: the controller of parallel tests needs no torch
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "data" / ".cache"))
     make_data(tmp_path / "data")
     return tmp_path
 

@@ -61,7 +61,6 @@ def here(folder, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder / "mine")
     monkeypatch.setenv("UFGIR_MOCOV3", "FILE")
-    monkeypatch.setenv("UFGIR_CACHE", str(folder / ".cache"))
     return folder
 
 
@@ -173,7 +172,7 @@ def python_of(page: str) -> list[str]:
     return [block.text for block in blocks(ROOT / page) if block.language == "python"]
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")  # of Lightning, for a tiny training
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for a tiny training
 def test_the_python_code_of_the_pages(here, capsys):
     script, wrapped = python_of("README.md")
     for given, smaller in SMALLER.items():

@@ -26,9 +26,8 @@ NAME = "deit_tiny_patch16_224.fb_in1k"  # of backbone=deit_t
 
 
 @pytest.fixture
-def raw(tmp_path, monkeypatch) -> Path:
+def raw(tmp_path) -> Path:
     """Two classes of each set: the folder names of the release, each of its ways to annotate."""
-    monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "Ultra-FGVC"
     make_release(root)
     shutil.rmtree(root / "COTTON" / "anno")  # file names tell

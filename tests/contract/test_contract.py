@@ -1,7 +1,6 @@
 """Numbers and values that were frozen before the code was rebuilt, and must not change."""
 
 import hashlib
-import itertools
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 import ufgir
+from tiny import make_data
 from ufgir.config import load_config
 from ufgir.errors import UserError
 from ufgir.training.build import build_data
@@ -91,26 +91,14 @@ def test_tokens_and_macs(case):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """Puts the folders of two small data sets, of the same noise, in the place of {csv} and {folder}."""
-    root, noise = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    rows = {split: [] for split in ("train", "val", "test", "train_val")}
-    for kind, name in itertools.product(range(4), ("train_0", "train_1", "train_2", "val_0", "test_0", "test_1")):
-        for place in ("csv/images", "folder"):
-            (root / place / f"kind_{kind}").mkdir(parents=True, exist_ok=True)
-            pixels = noise.integers(0, 255, (40, 40, 3)).astype("uint8")
-            Image.fromarray(pixels).save(root / place / f"kind_{kind}/{name}.png")
-        split = name.partition("_")[0]
-        for table in {split, "train_val" if split != "test" else split}:
-            rows[table].append(f"{kind},kind_{kind}/{name}.png")
-    for split, lines in rows.items():
-        (root / f"csv/{split}.csv").write_text("\n".join(["class_id,dir", *lines]) + "\n")
-    return lambda overrides: [word.format(csv=root / "csv", folder=root / "folder") for word in overrides]
+    """Puts the folders of two small data sets, of the same images, in the place of {csv} and {folder}."""
+    root = make_data(tmp_path_factory.mktemp("data") / "csv")
+    return lambda overrides: [word.format(csv=root, folder=root / "images") for word in overrides]
 
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UFGIR_CACHE", f"{tmp_path}.cache")
 
 
 def line(command: dict) -> str:

@@ -99,21 +99,6 @@ def test_a_refusal_ends_with_exit_code_2(here, capsys):
     assert capsys.readouterr().err.startswith("run=nowhere")
 
 
-def test_help_is_instant():
-    code = (
-        "import sys, runpy; sys.argv = ['x', '--help']\n"
-        "try: runpy.run_module(f'ufgir.{COMMAND}', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "print([name for name in ('torch', 'lightning', 'pandas', 'matplotlib') if name in sys.modules])"
-    )
-    for command in ("evaluate", "predict", "visualize"):
-        done = subprocess.run(
-            [sys.executable, "-c", f"COMMAND = {command!r}\n{code}"], capture_output=True, text=True, env=environment()
-        )
-        assert "run         the folder" in done.stdout or "run " in done.stdout
-        assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
-
-
 MEMORY = """
 import resource, sys
 from ufgir.predict import main
