@@ -32,10 +32,8 @@ def test_the_same_as_hydra(overrides):
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("keep_rat=0.5", ["keep_rat", "'keep_rate'"]),
         ("optim.lrr=1", ["optim.lrr", "'optim.lr'"]),
         ("reducer=evti", ["reducer=evti", "'evit'", "dyvit"]),
-        ("experiment=dmo", ["experiment=dmo", "'demo'"]),
         ("seed=1,2", ["seed=1,2", "--multirun"]),
         ("a b", ["a b"]),
         ("schedule=null", ["~schedule"]),

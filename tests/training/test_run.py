@@ -241,9 +241,6 @@ def test_a_damaged_results_file_is_written_again_and_a_run_that_breaks_leaves_it
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (("dataset.root=nowhere",), ["nowhere"]),
-        (("dataset.root=null",), ["dataset.root"]),
-        (("batch_size=99",), ["batch_size=99", "16"]),
         (("trainer.precision=16-mixed",), ["trainer.precision=16-mixed"]),
         (("backbone=deit_t", "backbone.pretrained=true"), ["backbone.pretrained=false"]),
         (("augment=strong", "augment.train.3.brightness=-3"), ["augment.train.3"]),
