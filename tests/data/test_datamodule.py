@@ -226,7 +226,7 @@ def test_wrong_arguments_are_reported_together(data):
         data(resize=8, cache="rma", num_workers=-1, protocol="vall")
     parts = ("dataset.resize=8", "dataset.num_workers=-1", "protocol=vall", "dataset.cache=rma")
     assert all(part in message for part, message in zip(parts, caught.value.messages, strict=True))
-    with pytest.raises(UserError, match="batch_size=10 is more than the 9 training images"):
+    with pytest.raises(UserError, match="batch_size=10: expected at most 9"):
         data(batch_size=10).setup("fit")
 
 
