@@ -8,8 +8,9 @@ UV := $(shell command -v uv)
 CONSTRAINTS := constraints.txt
 
 VENV_PYTHON := .venv/bin/python
-# Each core runs one test file at a time, single-threaded: threads of several processes would slow each other down.
-PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# Each core runs one test at a time, single-threaded: threads of several processes would slow each other down.
+# A core begins with its share of the files in order and then takes from the others: most of a file stays together.
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=worksteal
 ONE_THREAD := OMP_NUM_THREADS=1
 INSTALLED := .venv/installed
 OLDEST := .venv-oldest/installed
@@ -38,7 +39,7 @@ test-slow: $(INSTALLED)  ## run the slow tests: wheels, launchers, killed proces
 	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) -m "slow and not gpu" --timeout=1800 $(ARGS)
 
 test-cluster: $(INSTALLED)  ## run grids on a SLURM and a Ray cluster of this machine (apt-get install slurm-wlm munge)
-	$(ONE_THREAD) $(VENV_PYTHON) -m pytest $(PARALLEL) -m cluster -rs --timeout=900 $(ARGS)
+	$(ONE_THREAD) $(VENV_PYTHON) -m pytest -m cluster -rs --timeout=900 $(ARGS)
 
 test-oldest: $(OLDEST)  ## run the fast tests on the oldest supported versions, in .venv-oldest
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest $(PARALLEL) $(ARGS)

@@ -3,10 +3,18 @@
 import base64
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from huggingface_hub import close_session, constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_right"
+NOWHERE = "http://127.0.0.1:9"
 
 
 class Hub(ThreadingHTTPServer):
@@ -21,6 +29,28 @@ class Hub(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def hub_with_cache(cache: Path, patch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that this process takes for the only one, the cache for what it downloads, and a login as `me`."""
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setenv("HF_TOKEN", TOKEN)
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    with Hub() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        connect(server.address, patch)
+        yield server
+        server.shutdown()
+    close_session()
+
+
+def connect(address: str, patch: pytest.MonkeyPatch) -> None:
+    """Look for the hub at `address`, in a new session."""
+    close_session()
+    patch.setattr(constants, "ENDPOINT", address)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
 
 
 class Requests(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ import torch
 import ufgir
 from authors_files import CASES, first_release, follow_up, saved, weights, with_classes
 from golden.weights import image_batch
-from tiny import make_data, run
+from tiny import make_data
 from ufgir import authors as command
 from ufgir.cli import run_command
 from ufgir.errors import UserError
@@ -283,10 +283,10 @@ def test_damaged_and_foreign_files():
             measure(shapes)
 
 
-def test_from_a_published_file_to_its_accuracy(here):
+def test_from_a_published_file_to_its_accuracy(here, run_ufgir):
     make_data(here / "data")
     content = first_release(CLCA, num_classes=4)
     content["model"] = with_classes(content["model"], 4)
     converted(content)
-    tested = run("evaluate", "checkpoint=ours.pt", "dataset=csv", "dataset.root=data", cwd=here)
-    assert tested.returncode == 0, tested.stderr
+    tested = run_ufgir("evaluate", "checkpoint=ours.pt", "dataset=csv", "dataset.root=data")
+    assert tested.code == 0, tested.err

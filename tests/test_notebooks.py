@@ -49,7 +49,7 @@ def test_the_readme_names_them():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")  # of Lightning, for a tiny training
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Lightning, for a tiny training
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     matplotlib.use("Agg")

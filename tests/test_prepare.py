@@ -1,11 +1,7 @@
 """The raw Ultra-FGVC release, in small, becomes data sets that can be trained on, or nothing; weights become files."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import timm
@@ -15,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import ufgir
 import ufgir.prepare as prepare
-from hub_server import COMMIT, Hub
+from hub_server import COMMIT, hub_with_cache
 from raw_release import STAGES, make_release, write_anno
 from ufgir.cli import run_command
 from ufgir.data import ImageDataModule
@@ -25,17 +21,11 @@ from ufgir.prepare import WeightsOptions, backbones_of, main
 
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
 NAME = "deit_tiny_patch16_224.fb_in1k"  # of backbone=deit_t
-LOAD = """
-import sys, ufgir
-from safetensors.torch import save_file
-save_file(ufgir.create_model("deit_t", num_classes=5, pretrained=True).state_dict(), sys.argv[1])
-"""
 
 
 @pytest.fixture
-def raw(tmp_path, monkeypatch) -> Path:
+def raw(tmp_path) -> Path:
     """Two classes of each set: the folder names of the release, each of its ways to annotate."""
-    monkeypatch.setenv("UFGIR_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "Ultra-FGVC"
     make_release(root)
     shutil.rmtree(root / "COTTON" / "anno")  # file names tell
@@ -185,42 +175,24 @@ def hub_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub"
 
 
-@pytest.mark.slow
-def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path):
-    own = {
-        "HF_HOME": str(tmp_path / "hf"),
-        "TORCH_HOME": str(tmp_path / "torch"),
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "*",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    own = {**{name: value for name, value in os.environ.items() if not name.startswith("HF_")}, **own}
-
-    def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, *words], env={**own, **environment}, capture_output=True, text=True)
-
-    command = ["-m", "ufgir.prepare", "weights", "backbone=deit_t,micro,deit_t"]
-    with Hub() as hub:
-        Thread(target=hub.serve_forever, daemon=True).start()
+def test_downloaded_ahead_and_found_without_a_network(weights, tmp_path, monkeypatch, run_ufgir):
+    command = ("prepare", "weights", "backbone=deit_t,micro,deit_t")
+    with hub_with_cache(tmp_path / "hub", monkeypatch) as hub:
         hub.repositories[f"timm/{NAME}"] = {}
-        broken = start(*command, HF_ENDPOINT=hub.address)
-        assert broken.returncode == 1 and broken.stdout.split()[:3] == ["deit_t", "not", "available"]
-        assert NAME in broken.stderr and "Traceback" not in broken.stderr
+        broken = run_ufgir(*command)
+        assert broken.code == 1 and broken.out.split()[:3] == ["deit_t", "not", "available"]
+        assert NAME in broken.err and "Traceback" not in broken.err
         hub.repositories[f"timm/{NAME}"] = {"model.safetensors": weights.read_bytes()}
-        done = start(*command, HF_ENDPOINT=hub.address)
-        hub.shutdown()
-    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+        done = run_ufgir(*command)
+    lines = [line.split(maxsplit=1) for line in done.out.splitlines()]
     assert [line[0] for line in lines] == ["deit_t", "micro", "cache:"], "each once"
-    assert done.returncode == 0 and [lines[0][1], lines[1][1]] == ["ready", "not available"], done.stderr
-    assert Path(lines[2][1]) == tmp_path / "hf" / "hub"
-    again = start(*command, HF_ENDPOINT=hub.address)
-    assert again.returncode == 0 and again.stdout.split()[:2] == ["deit_t", "ready"], "without a hub"
-    out = tmp_path / "loaded.safetensors"
-    loaded = start("-c", LOAD, str(out), HF_HUB_OFFLINE="1")
-    assert loaded.returncode == 0, loaded.stderr
-    found, expected = load_file(out), load_file(weights)
-    assert all(found[key].equal(value) for key, value in expected.items() if not key.startswith("head."))
+    assert done.code == 0 and [lines[0][1], lines[1][1]] == ["ready", "not available"], done.err
+    assert Path(lines[2][1]) == tmp_path / "hub"
+    again = run_ufgir(*command)
+    assert again.code == 0 and again.out.split()[:2] == ["deit_t", "ready"], "without a hub"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found = ufgir.create_model("deit_t", num_classes=5, pretrained=True).state_dict()
+    assert all(found[key].equal(value) for key, value in load_file(weights).items() if not key.startswith("head."))
 
 
 def test_a_cache_in_the_layout_of_the_hub_serves_the_model(hub_cache, weights, tmp_path, monkeypatch, capsys):

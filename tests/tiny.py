@@ -1,6 +1,5 @@
 """A data set and command lines small enough for tests that run the real program."""
 
-import json
 import os
 import subprocess
 import sys
@@ -86,11 +85,3 @@ def run(module: str, *words: str, cwd: Path, timeout: float = 100) -> subprocess
     return subprocess.run(
         command(module, *words), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout
     )
-
-
-def results_of(finished: subprocess.CompletedProcess[str], cwd: Path) -> dict:
-    """The results.json that the last line of a finished training names."""
-    assert finished.returncode == 0, finished.stderr
-    last = finished.stdout.strip().splitlines()[-1]
-    assert last.startswith("results: ")
-    return json.loads((cwd / last.removeprefix("results: ")).read_text())

@@ -14,6 +14,8 @@ from ufgir.utils import project_dir
     [
         (),
         ("backbone=deit_t", "reducer=tome", "plugins=cla", "seed=10"),
+        ("image_size=448", "dataset=cotton80", "backbone=deit3_b_in21k", "keep_rate=0.7", "plugins=base", "seed=10"),
+        ("image_size=224", "dataset=soylocal", "backbone=deit3_b", "reducer=tome", "reduction_layers=[2,3,5,6,8,9]"),
         ("experiment=demo", "keep_rate=[0.7,0.5,0.3]", "optim.lr=1e-3"),
         ("dataset=cotton80", "data_root=/elsewhere", "trainer.max_epochs=3"),
         ("logger=[wandb,tensorboard]", "callbacks=[ema,tokens]", "+trainer.deterministic=true"),
@@ -30,10 +32,8 @@ def test_the_same_as_hydra(overrides):
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
-        ("keep_rat=0.5", ["keep_rat", "'keep_rate'"]),
         ("optim.lrr=1", ["optim.lrr", "'optim.lr'"]),
         ("reducer=evti", ["reducer=evti", "'evit'", "dyvit"]),
-        ("experiment=dmo", ["experiment=dmo", "'demo'"]),
         ("seed=1,2", ["seed=1,2", "--multirun"]),
         ("a b", ["a b"]),
         ("schedule=null", ["~schedule"]),

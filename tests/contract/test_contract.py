@@ -1,7 +1,6 @@
 """Numbers and values that were frozen before the code was rebuilt, and must not change."""
 
 import hashlib
-import itertools
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 import ufgir
+from tiny import make_data
 from ufgir.config import load_config
 from ufgir.errors import UserError
 from ufgir.training.build import build_data
@@ -18,6 +18,8 @@ from ufgir.training.schedules import paper_schedule
 
 FROZEN = {file.stem: json.loads(file.read_text()) for file in Path(__file__).parent.glob("*.json")}
 COMMANDS, MODELS = FROZEN["commands"], FROZEN["tokens_and_gmacs"]
+RATES = {epochs: part["lr"] for epochs, part in FROZEN["lr_schedule"]["epochs"].items()}
+RATES["50"] = json.loads(Path(__file__).parents[1].joinpath("golden/lr_schedule.json").read_text())["lr"]  # the paper's
 
 
 def resolve(overrides: list[str]) -> dict:
@@ -60,10 +62,14 @@ def case_id(case: dict) -> str:
     return "-".join(str(case[key]) for key in ("backbone", "img_size", "reducer", "keep_rate", "plugins"))
 
 
+def is_fast(case: dict) -> bool:
+    return case["group"] == "deit_t" and case["plugins"] in ("base", "clca")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, id=case_id(c), marks=[] if c["group"] == "deit_t" else pytest.mark.slow) for c in MODELS["cases"]],
+    [pytest.param(c, id=case_id(c), marks=[] if is_fast(c) else pytest.mark.slow) for c in MODELS["cases"]],
 )
 def test_tokens_and_macs(case):
     size, plugins = case["img_size"], case["plugins"]
@@ -87,26 +93,14 @@ def test_tokens_and_macs(case):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """Puts the folders of two small data sets, of the same noise, in the place of {csv} and {folder}."""
-    root, noise = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    rows = {split: [] for split in ("train", "val", "test", "train_val")}
-    for kind, name in itertools.product(range(4), ("train_0", "train_1", "train_2", "val_0", "test_0", "test_1")):
-        for place in ("csv/images", "folder"):
-            (root / place / f"kind_{kind}").mkdir(parents=True, exist_ok=True)
-            pixels = noise.integers(0, 255, (40, 40, 3)).astype("uint8")
-            Image.fromarray(pixels).save(root / place / f"kind_{kind}/{name}.png")
-        split = name.partition("_")[0]
-        for table in {split, "train_val" if split != "test" else split}:
-            rows[table].append(f"{kind},kind_{kind}/{name}.png")
-    for split, lines in rows.items():
-        (root / f"csv/{split}.csv").write_text("\n".join(["class_id,dir", *lines]) + "\n")
-    return lambda overrides: [word.format(csv=root / "csv", folder=root / "folder") for word in overrides]
+    """Puts the folders of two small data sets, of the same images, in the place of {csv} and {folder}."""
+    root = make_data(tmp_path_factory.mktemp("data") / "csv")
+    return lambda overrides: [word.format(csv=root, folder=root / "images") for word in overrides]
 
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UFGIR_CACHE", f"{tmp_path}.cache")
 
 
 def line(command: dict) -> str:
@@ -127,9 +121,9 @@ def test_command_is_refused(command, filled, tmp_path):
     assert not list(tmp_path.iterdir())  # a mistake leaves nothing behind
 
 
-@pytest.mark.parametrize("epochs", FROZEN["lr_schedule"]["epochs"])
+@pytest.mark.parametrize("epochs", RATES)
 def test_learning_rates(epochs):
-    assert learning_rates(int(epochs)) == pytest.approx(FROZEN["lr_schedule"]["epochs"][epochs]["lr"], rel=1e-12)
+    assert learning_rates(int(epochs)) == pytest.approx(RATES[epochs], rel=1e-12)
 
 
 @pytest.mark.slow

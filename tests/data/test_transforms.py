@@ -1,18 +1,14 @@
 """The test pass equals torchvision to the bit; configured transforms compose and do what they say."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 from torchvision import transforms
 
+from ufgir.config.compose import compose
 from ufgir.data.transforms import EvalTransform, mix_batches, paper_transforms
 from ufgir.utils import resize_side
-
-AUGMENT = Path(__file__).parents[2] / "conf" / "augment"
 
 
 def test_resize_side():
@@ -44,15 +40,12 @@ def test_paper_crop_reaches_every_place_and_flips_half_of_them():
 
 @pytest.mark.parametrize("name", ["paper", "none", "strong", "mixup"])
 def test_packaged_augmentation(name):
-    node = OmegaConf.load(AUGMENT / f"{name}.yaml")
-    for base in node.pop("defaults", []):
-        node = OmegaConf.merge(OmegaConf.load(AUGMENT / f"{base}.yaml"), node)
-    config = OmegaConf.create({"image_size": 16, "augment": node})
+    augment = compose([f"augment={name}", "image_size=16"])["augment"]
     pixels = torch.randint(0, 256, (3, 19, 19), dtype=torch.uint8)
-    for transform in instantiate(config.augment.train):
+    for transform in instantiate(augment["train"]):
         pixels = transform(pixels)
     assert pixels.shape == (3, 16, 16) and pixels.dtype == torch.uint8
-    if (batch := instantiate(config.augment.batch)) is not None:
+    if (batch := instantiate(augment["batch"])) is not None:
         images, targets = batch(num_classes=5)(torch.rand(4, 3, 16, 16), torch.arange(4))
         assert images.shape == (4, 3, 16, 16) and targets.shape == (4, 5)
         assert torch.allclose(targets.sum(1), torch.ones(4))

@@ -1,12 +1,9 @@
 """A model pushed to the Hub: its files, what they keep to themselves, every refusal, and the way back."""
 
 import json
-import os
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import torch
@@ -14,8 +11,8 @@ import yaml
 from huggingface_hub import constants
 
 import ufgir
-from hub_server import COMMIT, TOKEN, Hub
-from tiny import TINY, command, make_data, make_run
+from hub_server import COMMIT, NOWHERE, TOKEN, Hub, connect, hub_with_cache
+from tiny import TINY, make_data, make_run
 from ufgir import push as push_command
 from ufgir.cli import run_command
 from ufgir.config import load_config
@@ -152,48 +149,44 @@ def test_a_network_that_fails(cause, part, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
+    with hub_with_cache(tmp_path / "hub", monkeypatch) as hub:
+        yield hub
 
 
-def with_hub(address: str, home: Path, words: list[str], token: str = TOKEN, **more: str):
-    """Run a command that knows of no hub but the one at `address`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    own = {"HF_HOME": str(home / "hf"), "NO_PROXY": "127.0.0.1", "no_proxy": "*", "HF_ENDPOINT": address}
-    own |= {"HF_TOKEN": token, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return subprocess.run(words, env={**kept, **own, **more}, cwd=home, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-def test_pushed_and_loaded_back(hub, run, tmp_path):
-    words = command("push", f"run={run}", "repo=me/leaf", "private=true")
-    wrong = with_hub(hub.address, tmp_path, words, token="hf_wrong")
-    assert wrong.returncode == 2 and "nothing was uploaded" in wrong.stderr and "hf auth login" in wrong.stderr
-    elsewhere = with_hub(hub.address, tmp_path, command("push", f"run={run}", "repo=you/leaf"))
-    assert elsewhere.returncode == 2 and "repo=you/leaf" in elsewhere.stderr
-    nowhere = with_hub("http://127.0.0.1:9", tmp_path, words)
-    assert nowhere.returncode == 1 and "cannot be reached" in nowhere.stderr
-    assert not any("Traceback" in done.stderr for done in (wrong, elsewhere, nowhere)) and not hub.repositories
+def test_pushed_and_loaded_back(hub, run, tmp_path, monkeypatch, run_ufgir):
+    monkeypatch.chdir(tmp_path)
+    words = ("push", f"run={run}", "repo=me/leaf", "private=true")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    wrong = run_ufgir(*words)
+    assert wrong.code == 2 and "nothing was uploaded" in wrong.err and "hf auth login" in wrong.err
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    elsewhere = run_ufgir("push", f"run={run}", "repo=you/leaf")
+    assert elsewhere.code == 2 and "repo=you/leaf" in elsewhere.err
+    with monkeypatch.context() as patch:
+        connect(NOWHERE, patch)
+        nowhere = run_ufgir(*words)
+    assert nowhere.code == 1 and "cannot be reached" in nowhere.err
+    assert not hub.repositories
     hub.refuses_commits = True
-    broken = with_hub(hub.address, tmp_path, words)
-    assert broken.returncode == 1 and "me/leaf exists, without these files" in broken.stderr
+    broken = run_ufgir(*words)
+    assert broken.code == 1 and "me/leaf exists, without these files" in broken.err
     hub.refuses_commits = False
 
-    done = with_hub(hub.address, tmp_path, words)
-    assert done.returncode == 0, done.stderr
+    done = run_ufgir(*words)
+    assert done.code == 0, done.err
     assert hub.commits == 1 and sorted(hub.repositories["me/leaf"]) == FILES
     assert push(f"run={run}", "repo=me/leaf", f"out={tmp_path / 'files'}") == 0
     for name in ("README.md", "config.json"):
         assert hub.repositories["me/leaf"][name] == (tmp_path / "files" / name).read_bytes(), "a dry run is the upload"
 
-    export = command("export", "checkpoint=hf-hub:me/leaf", "format=timm")
-    loaded = with_hub(hub.address, tmp_path, export)
-    assert loaded.returncode == 0, loaded.stderr
+    export = ("export", "checkpoint=hf-hub:me/leaf", "format=timm")
+    loaded = run_ufgir(*export)
+    assert loaded.code == 0, loaded.err
     assert (tmp_path / "export/timm/model.safetensors").is_file()
-    offline = with_hub("http://127.0.0.1:9", tmp_path, [*export, "out=again"], HF_HUB_OFFLINE="1")
-    assert offline.returncode == 0, offline.stderr
-    missing = with_hub(hub.address, tmp_path, command("export", "checkpoint=hf-hub:me/flower", "format=timm"))
-    assert missing.returncode == 2 and "hf-hub:me/flower" in missing.stderr
+    missing = run_ufgir("export", "checkpoint=hf-hub:me/flower", "format=timm")
+    assert missing.code == 2 and "hf-hub:me/flower" in missing.err
+    connect(NOWHERE, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    offline = run_ufgir(*export, "out=again")
+    assert offline.code == 0, offline.err

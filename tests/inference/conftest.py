@@ -14,7 +14,6 @@ def home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inference")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("UFGIR_CACHE", str(folder / "cache"))
         tiny.make_data(Path("data"))
         _, run = tiny.train("callbacks=tokens", "plugins=clca", "trainer.max_epochs=1")
         os.rename("data", "da,ta (1)")  # what a run tests is found where the user says that it is now
@@ -25,7 +24,6 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture
 def here(home, tmp_path, monkeypatch) -> Path:
     """An empty working folder with links to that run and its data."""
-    monkeypatch.setenv("UFGIR_CACHE", str(home / "cache"))
     monkeypatch.chdir(tmp_path)
     for name in ("da,ta (1)", "run"):
         Path(name).symlink_to(home / name)

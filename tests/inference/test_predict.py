@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tiny import environment, run
+from tiny import environment
 from ufgir.cli import run_command
 from ufgir.data.images import load_image
 from ufgir.errors import UserError
@@ -53,19 +53,19 @@ def test_on_the_test_images_it_says_what_the_evaluation_says(here):
     pd.testing.assert_frame_equal(predicted[answers], evaluated[answers], check_exact=True)
 
 
-def test_a_user_classifies_a_folder(photos):
+def test_a_user_classifies_a_folder(photos, run_ufgir):
     Path("photos/2/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     Path("photos/2/te,xt (1).png").write_text("no image")
     Path("photos/gone.jpg").symlink_to("nowhere")
     arguments = ("run=run", "images=photos", "images=photos/2/te,xt (1).png", "out=mi,ne (1).csv", "show=true")
-    done = run("predict", *arguments, "batch_size=1", cwd=photos)
-    assert done.returncode == 3, done.stderr
+    done = run_ufgir("predict", *arguments, "batch_size=1")
+    assert done.code == 3, done.err
     assert [row["path"] for row in rows("mi,ne (1).csv")] == ["photos/10.png", "photos/2/deep/leaf.JPG"]
     assert {row["top1"] for row in rows("mi,ne (1).csv")} <= {"kind_0", "kind_1", "kind_2", "kind_3"}
-    assert sorted(line.split(" (")[0] for line in done.stderr.splitlines()) == [
+    assert sorted(line.split(" (")[0] for line in done.err.splitlines()) == [
         "skipped: photos/2/broken.jpg", "skipped: photos/2/te,xt", "skipped: photos/gone.jpg",
     ]  # fmt: skip
-    assert "2 of 5 images classified" in done.stdout and done.stdout.endswith("predictions: mi,ne (1).csv\n")
+    assert "2 of 5 images classified" in done.out and done.out.endswith("predictions: mi,ne (1).csv\n")
     assert load_image(Path("mi,ne (1).png")).width > 600
 
 
@@ -97,21 +97,6 @@ def test_what_cannot_be_classified_leaves_nothing(photos):
 def test_a_refusal_ends_with_exit_code_2(here, capsys):
     assert run_command(main, ["run=nowhere", "images=da,ta (1)"]) == 2
     assert capsys.readouterr().err.startswith("run=nowhere")
-
-
-def test_help_is_instant():
-    code = (
-        "import sys, runpy; sys.argv = ['x', '--help']\n"
-        "try: runpy.run_module(f'ufgir.{COMMAND}', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "print([name for name in ('torch', 'lightning', 'pandas', 'matplotlib') if name in sys.modules])"
-    )
-    for command in ("evaluate", "predict", "visualize"):
-        done = subprocess.run(
-            [sys.executable, "-c", f"COMMAND = {command!r}\n{code}"], capture_output=True, text=True, env=environment()
-        )
-        assert "run         the folder" in done.stdout or "run " in done.stdout
-        assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 
 MEMORY = """

@@ -1,6 +1,7 @@
 """Pictures of tokens: what is painted, `python -m ufgir.visualize`, and the callback of a run."""
 
 import io
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,6 @@ from PIL import Image
 
 import ufgir
 from tiny import make_data, train
-from ufgir.cli import run_command
 from ufgir.data.images import load_image
 from ufgir.errors import UfgirWarning
 from ufgir.inference.token_maps import (
@@ -28,7 +28,6 @@ from ufgir.inference.token_maps import (
     paint_values,
 )
 from ufgir.inference.token_trace import PatchMap, PatchState, read_patches, trace_tokens
-from ufgir.visualize import main
 
 SIDE, GRID = 6, (2, 3)  # of a patch, pixels; rows and columns
 PIXELS = np.random.default_rng(0).integers(60, 200, (12, 18, 3)).astype(np.uint8)
@@ -102,14 +101,9 @@ def test_the_panels_of_a_figure_are_the_pixels_of_the_image(layers):
 
 
 @pytest.fixture
-def draw(here, capsys):
+def draw(here, run_ufgir):
     """Runs the command: exit code, and what it printed on both streams."""
-
-    def run_it(*arguments: str) -> tuple[int, str, str]:
-        code = run_command(main, ["run=run", *arguments])
-        return code, *capsys.readouterr()
-
-    return run_it
+    return partial(run_ufgir, "visualize", "run=run")
 
 
 def names(folder: str) -> list[str]:

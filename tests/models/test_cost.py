@@ -17,12 +17,13 @@ PAPER = {  # GMACs of ViT-B/16 with EViT (SPEC, "Cost")
     (224, "clca"): (5.96, 6.97, 9.32, 12.2, 18.4),
 }
 POINTS = [
-    pytest.param(size, plugins, rate, gmacs, marks=[] if rate == 0.1 else pytest.mark.slow)
+    (size, plugins, rate, gmacs)
     for (size, plugins), row in PAPER.items()
     for rate, gmacs in zip(RATES, row, strict=True)
 ]
 
 
+@pytest.mark.slow  # ViT-B; the contract counts smaller models in the fast tests
 @pytest.mark.parametrize(("size", "plugins", "rate", "gmacs"), POINTS)
 def test_the_papers_cost_table(size, plugins, rate, gmacs):
     options = {"num_classes": 200, "img_size": size, "reducer": "evit" if rate < 1 else "none", "keep_rate": rate}

@@ -1,5 +1,6 @@
 """The models equal the authors' code: logits, token counts, losses and gradients to 1e-6 in float64."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import ufgir
 from golden.weights import fill, image_batch
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+filled = functools.cache(fill)  # the cases have most of their weights in common
 OPTIONS = ("backbone", "num_classes", "img_size", "reducer", "keep_rate", "reduction_layers", "cache", "head")
 
 
@@ -24,7 +26,7 @@ def load_cases(file: str, count: int) -> list:
 def build(case: dict, shapes: dict) -> tuple[torch.nn.Module, torch.Tensor]:
     """The case's model in float64 with its weights loaded through our converter, and its images."""
     model = ufgir.create_model(**{option: case[option] for option in OPTIONS}).double()
-    weights = {name: torch.from_numpy(fill(name, tuple(shape)).copy()) for name, shape in shapes.items()}
+    weights = {name: torch.from_numpy(filled(name, tuple(shape))) for name, shape in shapes.items()}
     model.load_state_dict(ufgir.convert_authors_state_dict(weights, model), strict=True)
     return model, torch.from_numpy(image_batch(case["input_seed"], case["batch"], case["img_size"]))
 

@@ -282,7 +282,7 @@ def test_no_pass_waits_for_the_host(reducer, monkeypatch):
     assert waits.found == []
 
 
-FAST = [("evit", "eval"), ("evit", "train"), ("evit", "export"), ("ats", "export")]
+FAST = [("evit", "train"), ("ats", "export")]
 SLOW = [(reducer, mode) for reducer in ALL for mode in ("eval", "train", "export", "inductor")]
 
 

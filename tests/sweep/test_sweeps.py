@@ -79,23 +79,22 @@ def numbers() -> dict[str, tuple]:
     return {name: (r["status"], r["test_loss"], r["weights_sha256"]) for name, r in results().items()}
 
 
-def test_a_grid_runs_once_and_then_only_what_is_new(grid):
-    first = sweep("seed=1")
-    assert first.returncode == 0, first.stderr
+def test_a_grid_runs_once_and_then_only_what_is_new(grid, run_ufgir):
+    first = run_ufgir("train", "--multirun", *MINE, "seed=1")
+    assert first.code == 0, first.err
     before = numbers()
     assert len(before) == 2
-    assert sweep().returncode == 0
+    assert run_ufgir("train", "--multirun", *MINE).code == 0
     assert len(numbers()) == 4 and before.items() <= numbers().items()
-    status = json.loads(run("sweep", "status", *MINE, "--json", cwd=Path()).stdout)
+    status = json.loads(run_ufgir("sweep", "status", *MINE, "--json").out)
     assert (status["runs"], status["done"], status["missing"]) == (4, 4, 0)
     assert status["by_axis"]["seed"] == {"1": 2, "2": 2} and status["gmacs"] > 0
     assert {path.name for path in Path().iterdir()} == {"data", "mine", "outputs"}, "nothing named by the clock"
 
 
-def test_a_mistake_in_any_run_starts_none(grid):
-    refused = sweep("batch_size=4,99", "dataset.images=nowhere")
-    assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert "dataset.images=nowhere" in refused.stderr
+def test_a_mistake_in_any_run_starts_none(grid, run_ufgir):
+    refused = run_ufgir("train", "--multirun", *MINE, "batch_size=4,99", "dataset.images=nowhere")
+    assert refused.code == 2 and "dataset.images=nowhere" in refused.err
     assert not Path("outputs").exists()
 
 

@@ -24,11 +24,7 @@ MODEL = {
 }
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*number of training batches"),
-    pytest.mark.filterwarnings("ignore:.*`isinstance.treespec, LeafSpec.` is deprecated"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-    pytest.mark.filterwarnings("ignore:.*srun"),
     pytest.mark.filterwarnings("ignore:Checkpoint directory"),
 ]
 
@@ -141,14 +137,15 @@ def test_the_checkpoint_of_a_run_loads_without_further_arguments(here):
     assert torch.load(folder / "last.ckpt", weights_only=True)["config"] == results["config"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:No seed found")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_lightning_cli(here, monkeypatch):
     arguments = [
         "fit", "--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--trainer.logger=false",
         "--trainer.enable_checkpointing=false", "--trainer.enable_progress_bar=false", f"--data.root={here / 'data'}",
         "--data.image_size=32", "--data.batch_size=4", "--data.protocol=holdout", "--data.num_workers=0",
-        '--model.model={"backbone": "micro", "num_classes": 4, "img_size": 32}',
+        '--model.model={"backbone": "micro", "num_classes": 4, "img_size": 32}', "--seed_everything=1",
+        '--data.train_transforms=[{"class_path": "torchvision.transforms.v2.CenterCrop", "init_args": {"size": 32}}]',
     ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["mine.py", *arguments])
     cli = LightningCLI(ufgir.LitClassifier, ufgir.ImageDataModule, save_config_callback=None)
-    assert cli.trainer.callback_metrics["val/top1"] >= 0
+    assert cli.trainer.callback_metrics["val/top1"] >= 0 and len(cli.datamodule.train_transforms) == 1

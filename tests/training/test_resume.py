@@ -1,6 +1,7 @@
 """A killed run, started again, ends as if nothing had happened: bit for bit on the CPU."""
 
 import csv
+import json
 import random
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from tiny import TINY, command, environment, make_data, results_of, run
+from tiny import TINY, command, environment, make_data
 
 SAME = ("test_top1", "test_top5", "test_loss", "test_images", "weights_sha256", "gmacs", "tokens")
 OTHER = {"train/images_per_second"}
@@ -19,10 +20,35 @@ def words(*more):
     return (*TINY, "trainer.max_epochs=6", *more)
 
 
-def numbers(cwd, results):
-    (file,) = cwd.glob("outputs/*/metrics.csv")
+def numbers(folder):
+    """The results and the curve of the only run below a folder, without times."""
+    (file,) = folder.glob("outputs/*/metrics.csv")
     rows = [{k: v for k, v in row.items() if k not in OTHER} for row in csv.DictReader(file.read_text().splitlines())]
-    return {name: results[name] for name in SAME if name in results}, rows
+    results = json.loads((file.parent / "results.json").read_text())
+    return {name: results[name] for name in SAME}, rows
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two working folders with the same data."""
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        make_data(folder / "data")
+    return folders
+
+
+@pytest.fixture
+def train(run_ufgir, monkeypatch):
+    """Trains to the end in a working folder, in this process, and returns what is printed."""
+
+    def train(folder, *more):
+        monkeypatch.chdir(folder)
+        done = run_ufgir("train", *words(*more))
+        assert done.code == 0, done.err
+        assert done.out.splitlines()[-1].startswith("results: ")
+        return done.out
+
+    return train
 
 
 def start(cwd, *more):
@@ -48,17 +74,13 @@ def wait_for(process, text):
         pytest.param(("augment=mixup", "callbacks=ema", "protocol=holdout"), id="mixup", marks=pytest.mark.slow),
     ],
 )
-def test_killed_in_mid_epoch(tmp_path, more):
-    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
-    for folder in folders:
-        make_data(folder / "data")
-    undisturbed = numbers(folders[0], results_of(run("train", *words(*more), cwd=folders[0]), folders[0]))
+def test_killed_in_mid_epoch(folders, train, more):
+    train(folders[0], *more)
     with start(folders[1], *more) as process:
         wait_for(process, "epoch 3/")
         process.kill()
-    resumed = run("train", *words(*more), cwd=folders[1])
-    assert "epoch 1/" not in resumed.stdout, "it continued instead of starting again"
-    assert numbers(folders[1], results_of(resumed, folders[1])) == undisturbed
+    assert "epoch 1/" not in train(folders[1], *more), "it continued instead of starting again"
+    assert numbers(folders[1]) == numbers(folders[0])
 
 
 # Lightning logs an epoch after it has saved the checkpoint of it.
@@ -77,23 +99,19 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_killed_between_the_checkpoint_and_the_row_of_an_epoch(tmp_path):
-    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
-    for folder in folders:
-        make_data(folder / "data")
-    undisturbed = numbers(folders[0], results_of(run("train", *words(), cwd=folders[0]), folders[0]))
+def test_killed_between_the_checkpoint_and_the_row_of_an_epoch(folders, train):
+    train(folders[0])
     killed = [sys.executable, "-c", KILLED_BEFORE_THE_ROW, *words()]
     assert subprocess.run(killed, cwd=folders[1], env=environment()).returncode == -signal.SIGKILL
-    resumed = run("train", *words(), cwd=folders[1])
-    assert "epoch 1/" not in resumed.stdout, "it continued instead of starting again"
-    assert numbers(folders[1], results_of(resumed, folders[1])) == undisturbed
+    assert "epoch 1/" not in train(folders[1]), "it continued instead of starting again"
+    assert numbers(folders[1]) == numbers(folders[0])
 
 
-def test_ctrl_c_and_a_second_process(here):
+def test_ctrl_c_and_a_second_process(here, run_ufgir):
     with start(here, "trainer.max_epochs=1000") as process:
         wait_for(process, "epoch 1/")
-        second = run("train", *words("trainer.max_epochs=1000"), cwd=here)
-        assert second.returncode == 2 and f"process {process.pid} on " in second.stderr
+        second = run_ufgir("train", *words("trainer.max_epochs=1000"))
+        assert second.code == 2 and f"process {process.pid} on " in second.err
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in rest
@@ -102,13 +120,10 @@ def test_ctrl_c_and_a_second_process(here):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_ten_times_at_random(tmp_path):
+def test_killed_ten_times_at_random(folders, train):
     """Ten kills in a row on one run, wherever they hit: starting up, in an epoch, saving."""
-    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
-    for folder in folders:
-        make_data(folder / "data")
     long = "trainer.max_epochs=120"
-    undisturbed = numbers(folders[0], results_of(run("train", *words(long), cwd=folders[0], timeout=400), folders[0]))
+    train(folders[0], long)
     rng = random.Random(0)
     for kill in range(10):
         with start(folders[1], long) as process:
@@ -121,6 +136,5 @@ def test_killed_ten_times_at_random(tmp_path):
             process.kill()
             process.communicate()
             assert process.returncode == -signal.SIGKILL, "it was still at work"
-    completed = run("train", *words(long), cwd=folders[1], timeout=400)
-    assert "epoch 1/" not in completed.stdout
-    assert numbers(folders[1], results_of(completed, folders[1])) == undisturbed
+    assert "epoch 1/" not in train(folders[1], long)
+    assert numbers(folders[1]) == numbers(folders[0])

@@ -2,16 +2,19 @@
 
 import csv
 import json
+import sys
+from importlib import import_module
 
 import pytest
 import torch
+import wandb
 
-from tiny import TINY, run, train
-from ufgir.cli import run_command
-from ufgir.compare import main as compare
+from pages import own_files
+from tiny import TINY, train
 from ufgir.config import load_config
 from ufgir.errors import RunFailed, UserError
 from ufgir.training import run as run_module
+from wandb_file import run_of
 
 FIELDS = {
     "status", "protocol", "overrides", "command", "num_classes", "gmacs", "params_m", "tokens", "train_minutes",
@@ -27,7 +30,7 @@ def split_fields(name):
     return {f"{name}_top1", f"{name}_top5", f"{name}_loss", f"{name}_images"}
 
 
-def test_the_run_folder_has_what_a_person_needs(here, capsys):
+def test_the_run_folder_has_what_a_person_needs_and_a_finished_run_is_skipped(here, capsys):
     results, folder = train()
     assert set(results) == FIELDS | split_fields("test")
     assert (results["test_images"], results["num_classes"], results["seed"]) == (8, 4, 1)
@@ -41,9 +44,6 @@ def test_the_run_folder_has_what_a_person_needs(here, capsys):
     assert "11 after block 3, 10 after block 6, 10 after block 9, 18 at the end" in " ".join(printed.split())
     assert printed.strip().splitlines()[-1] == f"results: {folder}/results.json"
 
-
-def test_metrics_csv_has_steps_epochs_and_the_test(here):
-    _, folder = train()
     rows = rows_of(folder)
     steps = [row for row in rows if row["train/grad_max"]]
     assert len(steps) == 8
@@ -52,14 +52,9 @@ def test_metrics_csv_has_steps_epochs_and_the_test(here):
     assert len([row for row in rows if row["train/top1"]]) == 2
     assert [row["step"] for row in rows if row["test/top1"]] == ["8"]
 
-
-def test_a_finished_run_is_skipped(here, capsys):
-    config = load_config(TINY)
-    first = run_module.run(config)
-    (file,) = here.glob("outputs/*/results.json")
-    before = file.stat().st_mtime_ns
-    assert run_module.run(config) == first
-    assert file.stat().st_mtime_ns == before
+    before = (folder / "results.json").stat().st_mtime_ns
+    assert run_module.run(load_config(TINY)) == results["test_top1"]
+    assert (folder / "results.json").stat().st_mtime_ns == before
     assert "already finished" in capsys.readouterr().out
 
 
@@ -95,137 +90,72 @@ def test_protocol_cv_tests_each_image_once(here):
         assert hits == [row["class"] == row["top1"] for row in of_fold]
 
 
-OWN = """
-import lightning as L
-import torch
-from lightning.pytorch.loggers.logger import Logger
-
-from ufgir.reducers import Keep, Reducer
-
-
-class Count(L.Callback):
-    def __init__(self, start=0):
-        self.count = start
-
-    def on_train_batch_end(self, trainer, module, *_):
-        self.count += 1
-        module.log("train/count", float(self.count))
-
-
-class Lines(Logger):
-    name, version, experiment = "lines", "", None
-
-    def __init__(self, save_dir):
-        super().__init__()
-        self.file = f"{save_dir}/lines.txt"
-
-    def log_hyperparams(self, params):
-        pass
-
-    def log_metrics(self, metrics, step):
-        with open(self.file, "a") as stream:
-            print(step, *metrics, file=stream)
-
-
-class EveryOther(Reducer):
-    def __init__(self, stage, step=2):
-        super().__init__(stage)
-        self.step = step
-
-    def num_kept(self, tokens):
-        return -(-tokens // self.step)
-
-    def before_block(self, tokens):
-        index = torch.arange(0, tokens.body.shape[1], self.step, device=tokens.x.device)
-        return tokens.assign(Keep(index.expand(tokens.x.shape[0], -1)))
-
-
-class MeanHead(torch.nn.Module):
-    def __init__(self, dim, groups, num_classes, scale=1.0):
-        super().__init__()
-        self.fc, self.scale = torch.nn.Linear(dim, num_classes), scale
-
-    def forward(self, x):
-        return self.scale * self.fc(x.mean(dim=-1))
-
-
-class Invert(torch.nn.Module):
-    def forward(self, image):
-        return 255 - image
-"""
-FILES = {
-    "optim/mine.yaml": "_target_: torch.optim.SGD\nlr: 0.125\nmomentum: 0.9\n",
-    "logger/mine.yaml": "mine: {_target_: own_parts.Lines}\n",
-    "callbacks/count.yaml": "count: {_target_: own_parts.Count, start: 100}\n",
-    "reducer/every_other.yaml": "_target_: own_parts.EveryOther\nname: every_other\nkeep_rate: 0.5\nstep: 2\n",
-    "plugins/mean.yaml": "name: mean\ncache: false\nhead: {_target_: own_parts.MeanHead, scale: 2.0}\n",
-    "augment/mine.yaml": (
-        "train:\n  - {_target_: torchvision.transforms.v2.CenterCrop, size: '${image_size}'}\n"
-        "  - {_target_: own_parts.Invert}\n"
-    ),
-    "sweep/mine.yaml": "# @package hydra.sweeper\nname: mine\nunion:\n  - optim.lr: [0.125, 0.25]\n",
-}
-CHOICES = ("optim=mine", "logger=mine", "callbacks=count", "reducer=every_other", "plugins=mean", "augment=mine")
+CHOICES = (
+    "reducer=every_other", "plugins=clc_mean", "optim=rmsprop", "schedule=linear", "augment=spots",
+    "callbacks=weight_norm", "logger=jsonl",
+)  # fmt: skip
 
 
 @pytest.fixture
 def own_parts(here, monkeypatch):
-    """A folder of a user's own configuration files, and a module with the classes that they name."""
-    for name, text in FILES.items():
+    """A folder `mine` with the files that the pages on extending show."""
+    for name, text in own_files().items():
         file = here / "mine" / name
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    (here / "own_parts.py").write_text(OWN)
-    monkeypatch.setenv("PYTHONPATH", f"{here}:{__import__('os').environ.get('PYTHONPATH', '')}")
-    return here
+    monkeypatch.syspath_prepend(here / "mine")
+
+    def forget():
+        for name in [name for name in sys.modules if name.startswith("own_")]:
+            del sys.modules[name]
+
+    forget()
+    yield here
+    forget()
 
 
-def test_users_own_parts_take_effect(own_parts):
-    done = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
-    assert done.returncode == 0, done.stderr
-    (folder,) = own_parts.glob("outputs/csv-micro-every_other-0.5-MeanHead-32-s1-*")
+def test_the_users_own_parts_of_the_pages_take_effect(own_parts, run_ufgir, monkeypatch):
+    used, spotted, log = set(), [], run_module.StepStats.on_before_optimizer_step
+
+    def note(*args):
+        used.add(type(args[-1]))
+        log(*args)
+
+    monkeypatch.setattr(run_module.StepStats, "on_before_optimizer_step", note)
+    words = ("train", "--config-dir", "mine/conf", *TINY, *CHOICES, "trainer.max_epochs=1")
+    spots = import_module("own_transform").Spots
+    monkeypatch.setattr(spots, "forward", lambda self, image: spotted.append(self.count) or image)
+    done = run_ufgir(*words)
+    assert done.code == 0, done.err
+    assert used == {torch.optim.RMSprop} and set(spotted) == {5}
+    (folder,) = own_parts.glob("outputs/csv-micro-every_other-0.5-clc_MeanHead-32-s1-*")
     rows = rows_of(folder)
-    assert [row["train/count"] for row in rows if row["train/count"]][-1] == "104.0", "a new metric gets a column"
-    assert float(rows[0]["lr"]) < 0.125 and float([row for row in rows if row["lr"]][-1]["lr"]) <= 0.125
-    assert "train/count" in (folder / "lines.txt").read_text()
+    assert [float(row["lr"]) for row in rows if row["lr"]] == pytest.approx([5e-4, 3.7625e-4, 2.525e-4, 1.2875e-4])
+    assert len([row for row in rows if row["train/weight_norm"]]) == 1, "a new metric gets a column"
+    assert "train/weight_norm" in (folder / "metrics.jsonl").read_text()
     results = json.loads((folder / "results.json").read_text())
-    assert results["tokens"][3] == 1 + 8 and results["config"]["plugins"]["head"]["scale"] == 2.0
-    assert "momentum_buffer" in str(results["config"]["optim"]) or results["config"]["optim"]["momentum"] == 0.9
-    (own_parts / "own_parts.py").write_text(OWN + "\n# another version\n")
-    again = run("train", "--config-dir", "mine", *TINY, *CHOICES, "trainer.max_epochs=1", cwd=own_parts)
-    assert "already finished" not in again.stdout, "other code is another run"
+    assert results["tokens"][:4] == [18, 18, 18, 10]
 
 
-def test_users_own_parts_can_be_compared(own_parts, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(own_parts)
-    words = ("backbone=micro", "image_size=32", "reducer=every_other", "reducer.step=2,4", "plugins=mean")
-    assert compare(["--config-dir", "mine", *words]) == 0
-    table = capsys.readouterr().out
-    assert "9 5 3" in table and "5 2 2" in table, "tokens after each of its three reductions"
-    assert run_command(compare, ["--config-dir", "nowhere", *words]) == 2
-    assert "--config-dir nowhere" in capsys.readouterr().err
+def test_users_own_parts_can_be_compared(own_parts, run_ufgir):
+    words = ("backbone=micro", "image_size=32", "reducer=every_other", "reducer.step=2,4", "plugins=clc_mean")
+    done = run_ufgir("compare", "--config-dir", "mine/conf", *words, "plugins.cache=false")
+    assert done.code == 0, done.err
+    assert "9 5 3" in done.out and "5 2 2" in done.out, "tokens after each of its three reductions"
+    refused = run_ufgir("compare", "--config-dir", "nowhere", *words)
+    assert refused.code == 2 and "--config-dir nowhere" in refused.err
 
 
-def test_mistakes_in_users_own_parts(own_parts):
-    words = ("--config-dir", "mine", *TINY, *CHOICES)
-    refused = run("train", *words, "+reducer.stepp=3", "+callbacks.count.end=1", "+optim.lrr=1", cwd=own_parts)
-    assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    for part in ("stepp", "callbacks.count.end", "lrr"):
-        assert part in refused.stderr
-    (own_parts / "mine/optim/adamw.yaml").write_text("_target_: torch.optim.SGD\nlr: 1\n")
-    refused = run("train", *words, cwd=own_parts)
-    assert refused.returncode == 2 and "optim/adamw.yaml" in refused.stderr
+def test_mistakes_in_users_own_parts(own_parts, run_ufgir):
+    words = ("train", "--config-dir", "mine/conf", *TINY, *CHOICES)
+    refused = run_ufgir(*words, "+reducer.stepp=3", "+callbacks.weight_norm.end=1", "+optim.lrr=1")
+    assert refused.code == 2
+    for part in ("stepp", "callbacks.weight_norm.end", "lrr"):
+        assert part in refused.err
+    (own_parts / "mine/conf/optim/adamw.yaml").write_text("_target_: torch.optim.SGD\nlr: 1\n")
+    refused = run_ufgir(*words)
+    assert refused.code == 2 and "optim/adamw.yaml" in refused.err
     assert not (own_parts / "outputs").exists()
-
-
-@pytest.mark.slow
-def test_a_grid_of_the_users_own(own_parts):
-    tiny = [word for word in TINY if not word.startswith("optim.lr")]  # the axis of the grid
-    words = ("--config-dir", "mine", "sweep=mine", *tiny, *CHOICES, "trainer.max_epochs=1")
-    done = run("train", "--multirun", *words, cwd=own_parts)
-    assert done.returncode == 0, done.stderr
-    status = run("sweep", "status", *words, "--json", cwd=own_parts)
-    assert json.loads(status.stdout)["done"] == 2
 
 
 @pytest.mark.parametrize("augment", ["none", "strong", "mixup"])
@@ -245,6 +175,15 @@ def test_optimizers_train(here, monkeypatch, name, kind):
     assert set(used) == {kind}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_mixed_precision_with_a_fused_optimizer(here):
+    results, folder = train("trainer.accelerator=gpu", "trainer.precision=16-mixed")
+    assert results["precision"] == "16-mixed" and results["config"]["optim"]["fused"] is True
+    largest = [float(row["train/grad_max"]) for row in rows_of(folder) if row["train/grad_max"]]
+    assert len(largest) == 8 and 0 < largest[-1] < 100, "without the factor of the loss, which begins with 65536"
+
+
 def test_callbacks_of_ours(here):
     results, folder = train("callbacks=[ema,tokens,throughput,keep_rate_warmup]", "callbacks.keep_rate_warmup.epochs=1")
     assert len(list((folder / "tokens").glob("*.png"))) == 4
@@ -262,8 +201,14 @@ def test_a_limited_validation_is_no_failure(here):
 
 def test_several_loggers_at_once(here):
     pytest.importorskip("tensorboard")
-    _, folder = train("logger=[wandb,tensorboard]", "trainer.max_epochs=1", "callbacks=tokens")
-    assert list(folder.glob("tensorboard/events*")) and list(folder.glob("wandb/offline-run-*"))
+    results, folder = train("logger=[wandb,tensorboard]", "trainer.max_epochs=1", "callbacks=tokens")
+    assert list(folder.glob("tensorboard/events*"))
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    opened, config, summary = run_of(file)
+    assert opened.display_name == folder.name and (config["keep_rate"], config["seed"]) == (0.5, 1)
+    assert (summary["test_top1"], summary["tokens"]) == (results["test_top1"], results["tokens"])
+    assert "config" not in summary
+    assert wandb.run is None, "the next run of this process has one of its own"
 
 
 def test_early_stopping(here):
@@ -281,8 +226,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(here):
     assert not (folder / "last.ckpt").exists()
 
 
-def test_a_run_that_breaks_leaves_its_traceback(here):
+def test_a_damaged_results_file_is_written_again_and_a_run_that_breaks_leaves_its_traceback(here):
     _, folder = train("keep=all")
+    (folder / "results.json").write_text("{")
+    results, _ = train("keep=all")
+    assert results["status"] == "finished"
     (folder / "results.json").unlink()
     (folder / "last.ckpt").write_text("damaged")
     with pytest.raises(RunFailed, match="traceback.txt"):
@@ -290,19 +238,9 @@ def test_a_run_that_breaks_leaves_its_traceback(here):
     assert json.loads((folder / "results.json").read_text())["status"] == "failed"
 
 
-def test_a_damaged_results_file_is_written_again(here):
-    _, folder = train("keep=all")
-    (folder / "results.json").write_text("{")
-    results, _ = train("keep=all")
-    assert results["status"] == "finished"
-
-
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (("dataset.root=nowhere",), ["nowhere"]),
-        (("dataset.root=null",), ["dataset.root"]),
-        (("batch_size=99",), ["batch_size=99", "16"]),
         (("trainer.precision=16-mixed",), ["trainer.precision=16-mixed"]),
         (("backbone=deit_t", "backbone.pretrained=true"), ["backbone.pretrained=false"]),
         (("augment=strong", "augment.train.3.brightness=-3"), ["augment.train.3"]),
