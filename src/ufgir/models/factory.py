@@ -90,9 +90,13 @@ def model_on_meta(
     if key in _ON_META:
         return _ON_META[key]
     name, kwargs = timm_name_and_kwargs(backbone)
-    vit = build_on_meta(name, **{**kwargs, **(backbone_kwargs or {}), "num_classes": num_classes, "img_size": img_size})
+    # Data sets of other numbers of classes share a backbone, which is most of the work.
+    vit = build_on_meta(name, **{**kwargs, **(backbone_kwargs or {}), "num_classes": 2, "img_size": img_size})
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-        return _ON_META.setdefault(key, ReducedViT(vit, **parts))
+        model = ReducedViT(vit, **parts)
+        if num_classes != 2:
+            model.reset_classifier(num_classes)
+    return _ON_META.setdefault(key, model)
 
 
 _ON_META: dict[str, ReducedViT] = {}
