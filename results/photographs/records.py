@@ -24,11 +24,11 @@ import ufgir
 from ufgir.cli import DONE, FAILED, run_command
 from ufgir.config import RunConfig
 from ufgir.config.identity import OBSERVERS
-from ufgir.config.schema import CacheConfig, resolved_precision, show
+from ufgir.config.schema import CacheConfig, resolved_precision
 from ufgir.data import load_splits
 from ufgir.data.images import load_image
 from ufgir.data.transforms import EvalTransform
-from ufgir.errors import UserError
+from ufgir.errors import UserError, show
 from ufgir.report.collect import names_of, read_folders
 from ufgir.training.facts import device_name, versions
 from ufgir.training.run_folder import RunFolder

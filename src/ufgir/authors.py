@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> int:
 
     import torch
 
-    from ufgir.config.schema import show
     from ufgir.data.ultra_fgvc import SETS
+    from ufgir.errors import show
     from ufgir.models import convert_authors_state_dict, create_model
     from ufgir.models.authors import find_settings, read_checkpoint
     from ufgir.training.checkpoint import load_weights, save_weights, weights_digest
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
 def given_settings(options: BaseModel) -> "dict[str, Setting]":
     """What the user said about the model."""
     from ufgir.config.identity import PLUGINS
-    from ufgir.config.schema import show
+    from ufgir.errors import show
     from ufgir.models.authors import Setting
 
     given = {}
