@@ -19,7 +19,7 @@ from ufgir.errors import UserError, did_you_mean, summarize
 from ufgir.sweep.grid import PUBLISHED
 from ufgir.utils import flatten
 
-# Runs of one cell differ in their seeds and folds alone. `variant` has the settings in which runs would differ besides.
+# Runs of one cell differ in their seeds and folds alone. `variant` has other settings in which they differ.
 CELL = ["dataset", "backbone", "reducer", "keep_rate", "image_size", "plugins", "variant"]
 PLACE = ["protocol", "limited", *CELL]
 TEXTS = [
