@@ -22,7 +22,7 @@ URGENT = ("srun", "--partition=urgent", "--ntasks=1", "--cpus-per-task=2", "slee
 def test_a_launcher_is_killed_and_another_one_takes_over_its_jobs(grid, slurm, expected):
     """Also more runs than an array of this SLURM may have."""
     first = start(*ON_SLURM)
-    wait_until(lambda: len(slurm.jobs("running")) == 2)
+    wait_until(lambda: len(slurm.jobs("running")) == 2 and len(slurm.jobs()) == 4)  # both arrays are submitted
     first.kill()
     first.communicate()
     before = status()
