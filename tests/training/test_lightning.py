@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 
 import lightning as L
 import pytest
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 import ufgir
 from tiny import train
+from ufgir.training.callbacks import KeepRateWarmup, Throughput
 
 MODEL = {
     "backbone": "micro",
@@ -107,6 +109,32 @@ def test_layer_decay_lowers_the_rates_of_early_blocks(here, schedule):
     blocks = [rates[id(block.mlp.fc1.weight)] for block in module.model.blocks]
     assert [after / before for before, after in itertools.pairwise(blocks)] == pytest.approx([2] * (len(blocks) - 1))
     assert rates[id(module.model.head[1].weight)] == pytest.approx(2 * blocks[-1]) == pytest.approx(max(rates.values()))
+
+
+def test_a_validation_within_an_epoch_changes_neither_the_keep_rates_nor_the_speed_of_the_training(here):
+    rates, slept, walls = [], 0.3, []
+
+    class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            walls.append(time.perf_counter())
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates.append(pl_module.model.keep_rates[0])
+
+        def on_validation_start(self, trainer, pl_module):
+            assert pl_module.model.keep_rates[0] == 0.5, "the model's own"
+            time.sleep(slept)
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            walls[-1] = time.perf_counter() - walls[-1]
+
+    watched = [KeepRateWarmup(epochs=2), Throughput(), Watch()]
+    trainer = L.Trainer(max_epochs=2, accelerator="cpu", val_check_interval=0.5, callbacks=watched, **QUIET)
+    trainer.fit(ufgir.LitClassifier(MODEL), datamodule=data_of(here, batch_size=2))
+    half = len(rates) // 2
+    assert rates == [1.0] * half + [0.75] * half
+    trained = 2 * half / trainer.callback_metrics["train/images_per_second"].item()
+    assert trained < walls[-1] - 2 * slept + 0.1, "seconds without those of two validations"
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])

@@ -190,13 +190,15 @@ def _largest_array() -> int:
 
 def _outcome(job: SlurmJob | None) -> JobReturn:
     """What came of a job that SLURM does not have any more."""
-    if job is not None and (file := job.file("result.pkl")) is not None:
+    if job is None:
+        return JobReturn()
+    if (file := job.file("result.pkl")) is not None:
         from submitit.core.utils import pickle_load
 
         outcome, value = pickle_load(file)
         if outcome == "success":
             return JobReturn(status=value.status, _return_value=value._return_value)
         return JobReturn(status=JobStatus.FAILED, _return_value=RunFailed(value.strip().splitlines()[-1]))
-    if job is not None and job.state.startswith("CANCELLED"):
+    if job.state.startswith("CANCELLED"):
         return JobReturn(status=JobStatus.FAILED, _return_value=RunFailed("cancelled"))
     return JobReturn()
